@@ -1,0 +1,102 @@
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::ops::ControlFlow;
+
+use crate::{Digest, Result};
+
+/// An open blob. It stays readable to its end even if the blob is deleted meanwhile.
+pub trait Blob: Read + Seek + Send + Debug {
+    /// The file under it, where there is one: a copy can then be made by the kernel, or be a reflink.
+    fn as_file(&self) -> Option<&File> {
+        None
+    }
+}
+
+/// A place for blobs named by digest.
+///
+/// Blobs are written in a [`Batch`]: staged where no reader can see them, then persisted together. A backend
+/// neither hashes nor verifies: write through [`BlobWriter`](crate::BlobWriter), which does.
+///
+/// Invariants that every backend keeps: nothing that [`open`](Cas::open), [`size`](Cas::size) or
+/// [`list`](Cas::list) shows is half-written; a blob's bytes never change; any number of threads and processes
+/// may call everything at once.
+pub trait Cas: Debug + Send + Sync {
+    /// Opens a batch called `name`: 1 to 64 bytes of `a-z`, `0-9`, `-`. What is staged in it is kept apart under
+    /// that name, so that what a dead process left can be found and [discarded](Cas::discard). The batch borrows
+    /// nothing: a backend shares its state with it (an `Arc`, a path). A name that
+    /// is in use is shared, not emptied.
+    fn batch(&self, name: &str) -> Result<Box<dyn Batch>>;
+
+    /// The names of all batches with something staged: in use, or left by a process that died.
+    fn batches(&self) -> Result<Vec<String>>;
+
+    /// Removes what is staged in the batch called `name`. Idempotent. The caller knows that nobody uses it.
+    fn discard(&self, name: &str) -> Result<()>;
+
+    /// Opens a blob for reading, or `None` if it is not here. Bytes are not verified (see
+    /// [`VerifyReader`](crate::VerifyReader)).
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>>;
+
+    /// A blob's size in bytes, or `None` if it is not here.
+    fn size(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// Deletes a blob; says whether it was there. Atomic and idempotent; not durable until [`sync`](Cas::sync).
+    fn delete(&self, digest: &Digest) -> Result<bool>;
+
+    /// Visits every blob, in no order, with its size in bytes. Blobs that come or go meanwhile may be seen or not.
+    fn list(&self, visit: &mut dyn FnMut(Digest, u64) -> ControlFlow<()>) -> Result<()>;
+
+    /// Makes durable what was persisted and deleted so far, by anybody. Persisted content is durable
+    /// already; this is about names.
+    fn sync(&self) -> Result<()>;
+}
+
+/// Blobs on their way into a [`Cas`]. Dropping it discards all that is staged and was not persisted.
+pub trait Batch: Debug + Send + Sync {
+    /// Begins a blob that no reader can see.
+    fn stage(&self) -> Result<Box<dyn Stage + '_>>;
+
+    /// Makes the content of every sealed blob durable, then makes it visible under its name: all that
+    /// were sealed so far and not persisted yet. Each blob appears atomically, the batch as a whole does not. A
+    /// blob that is there already is replaced by the same bytes. After an error, call nothing but drop: what
+    /// was not yet visible never will be.
+    ///
+    /// Names are durable only after [`Cas::sync`].
+    fn persist(&self) -> Result<()>;
+
+    /// Gives up a sealed blob that was not persisted; says whether there was one. Idempotent.
+    fn forget(&self, digest: &Digest) -> Result<bool>;
+}
+
+/// One blob being written. Dropping it without [`seal`](Stage::seal) aborts: nothing of it is left.
+pub trait Stage: Write + Send + Debug {
+    /// Ends the blob and leaves it in the batch under `digest`, which the caller has verified. Two blobs sealed
+    /// under one digest are the same blob.
+    fn seal(self: Box<Self>, digest: &Digest) -> Result<()>;
+
+    /// Fills an empty stage with the content of `source` by a reflink, which shares its blocks and copies
+    /// nothing. `Ok(false)`: not possible here, or the stage is not empty; nothing was changed. The caller then
+    /// hashes what is staged through [`reader`](Stage::reader), never the source, which may change.
+    /// [`BlobWriter::reflink`](crate::BlobWriter::reflink) does.
+    fn reflink(&mut self, source: &File) -> io::Result<bool> {
+        let _ = source;
+        Ok(false)
+    }
+
+    /// What was staged so far, from its beginning.
+    fn reader(&self) -> io::Result<Box<dyn Read + Send + '_>>;
+}
+
+/// Checks the name of a batch; for backends.
+///
+/// # Errors
+/// [`Error::BatchName`](crate::Error::BatchName).
+pub fn check_batch_name(name: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(crate::Error::BatchName(name.to_owned()))
+    }
+}

@@ -1,0 +1,210 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::mem;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use super::FolderCas;
+use crate::{Batch, Digest, Error, Result, Stage};
+
+/// Numbers the files that this process stages, over all its batches.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// How often to begin again when batches of the same name keep removing their folder; each time one of
+/// them came to its end.
+const ATTEMPTS: u32 = 1000;
+
+/// Files in `ingest/<name>/`. Of those that are sealed only the paths are held: there may be many.
+#[derive(Debug)]
+pub(super) struct FolderBatch {
+    cas: FolderCas,
+    folder: PathBuf,
+    sealed: Mutex<BTreeMap<Digest, Staged>>,
+}
+
+impl FolderBatch {
+    pub(super) fn new(cas: FolderCas, name: &str) -> Self {
+        Self { folder: cas.ingest.join(name), cas, sealed: Mutex::default() }
+    }
+
+    fn sealed(&self) -> MutexGuard<'_, BTreeMap<Digest, Staged>> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn create(&self) -> Result<(File, Staged)> {
+        let mut attempts = 0;
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = self.folder.join(format!("{}-{number}.tmp", process::id()));
+            let mut options = OpenOptions::new();
+            // O_EXCL: processes in different PID namespaces may share a number, and a dead one left its files.
+            let created = options.read(true).write(true).create_new(true).mode(self.cas.access.file_mode()).open(&path);
+            match created {
+                Ok(file) => return Ok((file, Staged { path })),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && attempts < ATTEMPTS => {
+                    attempts += 1;
+                    self.cas.access.make_folder(&self.cas.ingest)?;
+                    self.cas.access.make_folder(&self.folder)?;
+                }
+                Err(error) => return Err(Error::io(path)(error)),
+            }
+        }
+    }
+}
+
+impl Batch for FolderBatch {
+    fn stage(&self) -> Result<Box<dyn Stage + '_>> {
+        let (file, staged) = self.create()?;
+        Ok(Box::new(FolderStage { batch: self, file, staged }))
+    }
+
+    fn persist(&self) -> Result<()> {
+        // Locked to the end: whoever calls this at the same time must not return before our blobs, which may be
+        // theirs, are visible.
+        let mut sealed = self.sealed();
+        let mut made: Option<(String, PathBuf)> = None;
+        // On an error the rest is dropped, and with it the files.
+        for (digest, staged) in mem::take(&mut *sealed) {
+            let folder = match &made {
+                Some((algorithm, folder)) if algorithm == digest.algorithm() => folder,
+                _ => {
+                    let folder = self.cas.algorithm_folder(digest.algorithm())?;
+                    &made.insert((digest.algorithm().to_owned(), folder)).1
+                }
+            };
+            staged.rename(&folder.join(digest.encoded()))?;
+        }
+        Ok(())
+    }
+
+    fn forget(&self, digest: &Digest) -> Result<bool> {
+        self.sealed().remove(digest).map_or(Ok(false), Staged::remove)
+    }
+}
+
+impl Drop for FolderBatch {
+    fn drop(&mut self) {
+        self.sealed().clear();
+        // Not empty while another batch of this name has something in it. A failure leaves an empty folder.
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+/// A file in `ingest`, which goes when this is dropped.
+#[derive(Debug)]
+struct Staged {
+    /// Empty once it is not ours any more.
+    path: PathBuf,
+}
+
+impl Staged {
+    fn rename(mut self, to: &Path) -> Result<()> {
+        fs::rename(&self.path, to).map_err(|error| {
+            // The folder it goes to was just made sure of.
+            let missing = error.kind() == ErrorKind::NotFound;
+            Error::io(if missing { &self.path } else { to })(error)
+        })?;
+        // From here on, the old name may be anybody's.
+        self.path = PathBuf::new();
+        Ok(())
+    }
+
+    fn remove(mut self) -> Result<bool> {
+        let path = mem::take(&mut self.path);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+            _ => Ok(true),
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            // What can't be removed now is found by its batch's name, and discarded, later.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FolderStage<'b> {
+    batch: &'b FolderBatch,
+    file: File,
+    staged: Staged,
+}
+
+impl Write for FolderStage<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stage for FolderStage<'_> {
+    fn seal(self: Box<Self>, digest: &Digest) -> Result<()> {
+        let Self { batch, file, staged } = *self;
+        let mode = Permissions::from_mode(batch.cas.access.blob_mode());
+        // Synced by the descriptor it was written through, as only that one is sure to be told of an earlier
+        // write that failed; and once, as a second try may succeed without having written anything. Not
+        // fdatasync: the inode of a new file has to be written in either case, and its mode shall be in it.
+        file.set_permissions(mode).and_then(|()| file.sync_all()).map_err(Error::io(&staged.path))?;
+        drop(file);
+        batch.sealed().insert(digest.clone(), staged);
+        Ok(())
+    }
+
+    fn reflink(&mut self, source: &File) -> io::Result<bool> {
+        // A clone replaces what is there, so it is for an empty stage only.
+        if !source.metadata()?.is_file() || self.file.metadata()?.len() > 0 {
+            return Ok(false);
+        }
+        match rustix::fs::ioctl_ficlone(&self.file, source) {
+            Ok(()) => {}
+            // Not this file system, not between these two, or not this file: copying is what is left.
+            Err(
+                Errno::OPNOTSUPP
+                | Errno::NOTTY
+                | Errno::NOSYS
+                | Errno::XDEV
+                | Errno::INVAL
+                | Errno::PERM
+                | Errno::ACCESS
+                | Errno::TXTBSY
+                | Errno::BADF
+                | Errno::ISDIR,
+            ) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        self.file.seek(SeekFrom::End(0))?;
+        Ok(true)
+    }
+
+    fn reader(&self) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(FromStart { file: &self.file, position: 0 }))
+    }
+}
+
+/// Reads a file by a position of its own, so that writing goes on where it was.
+struct FromStart<'f> {
+    file: &'f File,
+    position: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.position)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}
