@@ -1,0 +1,70 @@
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use oci_store_index::Result;
+
+use crate::error::{about, at};
+use crate::header::{self, Header};
+
+pub(crate) const DATA: &str = "data.mdb";
+const LOCK: &str = "lock.mdb";
+const WRITE: &str = "write.lock";
+
+/// What [`prepare`] found or made.
+pub(crate) struct Prepared {
+    /// Whether there are no rows yet, and never were.
+    pub(crate) new: bool,
+    /// The file whose lock writers hold.
+    pub(crate) write: File,
+}
+
+/// Checks the files of an environment before LMDB opens them, and makes those that are missing. The caller holds the folder's lock, and has no environment open in the folder.
+pub(crate) fn prepare(dir: &Path) -> Result<Prepared> {
+    let mode = mode(dir)?;
+    let lock = dir.join(LOCK);
+    // Looked at first, because opening the lock file of an environment that this process has open (under
+    // another name of the folder) would drop its locks.
+    if !fs::metadata(&lock).is_ok_and(|found| found.len() > 0) {
+        create(&lock, mode)?;
+    }
+    let write = create(&dir.join(WRITE), mode)?;
+    let path = dir.join(DATA);
+    let data = create(&path, mode)?;
+    let new = match header::read(&data).map_err(at(&path))? {
+        Header::Sound => false,
+        Header::Blank => data.set_len(0).map(|()| true).map_err(at(&path))?,
+        Header::Foreign => {
+            return Err(about(&path, "the file is damaged, or is not an LMDB file of this kind of machine"));
+        }
+        Header::Truncated => return Err(about(&path, "the file is damaged: it is shorter than its header says")),
+    };
+    Ok(Prepared { new, write })
+}
+
+/// Makes a new environment last: after this, a header of zeros is not what a power failure leaves.
+pub(crate) fn sync(dir: &Path) -> Result<()> {
+    let path = dir.join(DATA);
+    File::open(&path).and_then(|data| data.sync_all()).map_err(at(&path))?;
+    File::open(dir).and_then(|folder| folder.sync_all()).map_err(at(dir))
+}
+
+/// Who may write the folder may write the files.
+fn mode(dir: &Path) -> Result<u32> {
+    let folder = fs::metadata(dir).map_err(at(dir))?.permissions().mode();
+    Ok(if folder & 0o020 != 0 { 0o660 } else { 0o600 })
+}
+
+fn create(path: &Path, mode: u32) -> Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(mode).open(path);
+    let file = file.map_err(at(path))?;
+    if file.metadata().map_err(at(path))?.len() == 0 {
+        // The umask has had its say in the mode. Of an empty file of somebody else the mode stays as it is.
+        match file.set_permissions(Permissions::from_mode(mode)) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(at(path)(error)),
+            _ => {}
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,53 @@
+//! Queues in front of LMDB's mutexes.
+//!
+//! LMDB's mutexes are robust against the death of an owner, but not of a waiter. An owner lets go and wakes the
+//! waiter A; before A runs it is killed, and the owner or another process takes the mutex anew, unaware that
+//! more are waiting. A waiter B then sleeps on when the mutex is free, until a third process comes to wait. So
+//! nobody is let wait at a mutex: processes queue at the lock of a file, which the kernel passes on whoever dies,
+//! and one at a time comes to the mutex.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A lock over all threads and processes.
+pub(crate) struct Gate {
+    /// Threads queue at the mutex: a file's lock does not keep them from each other.
+    file: Mutex<File>,
+}
+
+impl Gate {
+    pub(crate) fn new(file: File) -> Self {
+        Self { file: Mutex::new(file) }
+    }
+
+    /// Waits until nobody else is inside.
+    pub(crate) fn enter(&self) -> io::Result<Entered<'_>> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        lock(&file)?;
+        Ok(Entered { file })
+    }
+}
+
+/// Leaves the gate when dropped.
+#[must_use]
+pub(crate) struct Entered<'a> {
+    file: MutexGuard<'a, File>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // Cannot fail on an open file; if it did, closing the file would unlock it.
+        let _ = self.file.unlock();
+    }
+}
+
+/// Waits for the lock of `file`, through signals.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    loop {
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A look at a data file before LMDB maps it: what LMDB does not check would end the process with a SIGBUS.
+//!
+//! ```text
+//! page    pgno u64 | pad u16 | flags u16 | lower, upper u16                            16 bytes
+//! meta    magic u32 | version u32 | address u64 | map size u64                         24
+//!         free list: page size u32, 36 bytes, root u64 | rows: 40 bytes, root u64      96
+//!         last page u64 | transaction u64
+//! ```
+//! Pages 0 and 1 are metas; the one with the higher transaction counts. LMDB writes in the machine's byte order.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+const META: usize = 152;
+const FLAG_META: u16 = 8;
+const MAGIC: u32 = 0xBEEF_C0DE;
+const PAGE_SIZES: std::ops::RangeInclusive<u64> = 256..=65536;
+/// Stands for the root of an empty tree.
+const NO_PAGE: u64 = u64::MAX;
+
+/// What a data file holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// Nothing yet, or what a machine that went down while it made the file may leave.
+    Blank,
+    /// An environment whose trees begin inside the file.
+    Sound,
+    /// No environment.
+    Foreign,
+    /// An environment that lacks pages which it refers to.
+    Truncated,
+}
+
+pub(crate) fn read(file: &File) -> io::Result<Header> {
+    let mut page = [0; META];
+    let got = read_at(file, &mut page, 0)?;
+    if page[..got].iter().all(|byte| *byte == 0) {
+        return blank(file);
+    }
+    let Some(first) = Meta::parse(&page[..got]) else { return Ok(Header::Foreign) };
+    if !PAGE_SIZES.contains(&first.page_size) {
+        return Ok(Header::Foreign);
+    }
+    let got = read_at(file, &mut page, first.page_size)?;
+    if got < META {
+        return Ok(Header::Truncated);
+    }
+    let Some(second) = Meta::parse(&page) else { return Ok(Header::Foreign) };
+    let newest = if second.transaction > first.transaction { second } else { first };
+    // Taken after the metas: a writer beside us extends the file before it writes a meta. Only the roots are
+    // looked at, since the file may rightly end before the last page (one allocated and freed at once).
+    let pages = file.metadata()?.len() / first.page_size;
+    let inside = newest.roots.iter().all(|root| *root == NO_PAGE || *root < pages);
+    Ok(if pages >= 2 && inside { Header::Sound } else { Header::Truncated })
+}
+
+/// A file that ever took a commit is longer than its metas, and they were on the disk before.
+fn blank(file: &File) -> io::Result<Header> {
+    let len = file.metadata()?.len();
+    if len > 2 * PAGE_SIZES.end() {
+        return Ok(Header::Foreign);
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    let got = read_at(file, &mut bytes, 0)?;
+    Ok(if bytes[..got].iter().all(|byte| *byte == 0) { Header::Blank } else { Header::Foreign })
+}
+
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match file.read_at(&mut buffer[got..], offset + got as u64) {
+            Ok(0) => break,
+            Ok(read) => got += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+#[derive(Clone, Copy)]
+struct Meta {
+    page_size: u64,
+    roots: [u64; 2],
+    transaction: u64,
+}
+
+impl Meta {
+    fn parse(page: &[u8]) -> Option<Self> {
+        let u16_at = |at: usize| Some(u16::from_ne_bytes(page.get(at..at + 2)?.try_into().ok()?));
+        let u32_at = |at: usize| Some(u32::from_ne_bytes(page.get(at..at + 4)?.try_into().ok()?));
+        let u64_at = |at: usize| Some(u64::from_ne_bytes(page.get(at..at + 8)?.try_into().ok()?));
+        if u16_at(10)? & FLAG_META == 0 || u32_at(16)? != MAGIC {
+            return None;
+        }
+        Some(Self { page_size: u32_at(40)?.into(), roots: [u64_at(80)?, u64_at(128)?], transaction: u64_at(144)? })
+    }
+}

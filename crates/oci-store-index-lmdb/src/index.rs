@@ -1,0 +1,71 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use oci_store_index::{Backend, Index, ReadTxn, Result, WriteTxn};
+
+use crate::environment::Environment;
+use crate::txn::{Reader, Writer};
+use crate::{NAME, table};
+
+/// Opens indexes over LMDB.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct LmdbBackend;
+
+impl LmdbBackend {
+    /// [`Backend::open`], giving the concrete type.
+    ///
+    /// # Errors
+    /// As [`Backend::open`].
+    pub fn open_index(&self, dir: &Path) -> Result<LmdbIndex> {
+        table::open(dir).map(|environment| LmdbIndex { environment })
+    }
+}
+
+impl Backend for LmdbBackend {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn open(&self, dir: &Path) -> Result<Arc<dyn Index>> {
+        Ok(Arc::new(self.open_index(dir)?))
+    }
+}
+
+/// An index over LMDB. Clones share one environment, as do all indexes of a process over one folder.
+///
+/// If the folder's files are replaced by others and the folder is opened anew, the indexes opened before
+/// fail from then on: LMDB allows a process one environment for a folder.
+#[derive(Debug, Clone)]
+pub struct LmdbIndex {
+    environment: Arc<Environment>,
+}
+
+impl Index for LmdbIndex {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn view(&self, body: &mut dyn FnMut(&dyn ReadTxn) -> Result<()>) -> Result<()> {
+        let opened = self.environment.opened()?;
+        let failed = |error| self.environment.failed(error);
+        match self.environment.read(&opened)? {
+            Some(txn) => body(&Reader { txn, rows: opened.rows, environment: &self.environment }),
+            None => {
+                let _turn = self.environment.turn()?;
+                let txn = opened.env.write_txn().map_err(failed)?;
+                body(&Writer { txn, rows: opened.rows, environment: &self.environment })
+            }
+        }
+    }
+
+    fn update(&self, body: &mut dyn FnMut(&mut dyn WriteTxn) -> Result<()>) -> Result<()> {
+        let opened = self.environment.opened()?;
+        let failed = |error| self.environment.failed(error);
+        let _turn = self.environment.turn()?;
+        let txn = opened.env.write_txn().map_err(failed)?;
+        // Dropped without a commit, by an error or a panic of the body, the transaction is rolled back.
+        let mut writer = Writer { txn, rows: opened.rows, environment: &self.environment };
+        body(&mut writer)?;
+        writer.txn.commit().map_err(failed)
+    }
+}

@@ -1,0 +1,78 @@
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oci_store_index::{Backend, Index, ReadTxn, Result, WriteTxn};
+
+use crate::NAME;
+use crate::connection::{self, Unusable};
+use crate::error::{about, explained};
+use crate::file::LockedFolder;
+use crate::pool::Pool;
+use crate::txn::Txn;
+
+/// Opens indexes over SQLite.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SqliteBackend;
+
+impl SqliteBackend {
+    /// [`Backend::open`], giving the concrete type.
+    ///
+    /// # Errors
+    /// As [`Backend::open`].
+    pub fn open_index(&self, dir: &Path) -> Result<SqliteIndex> {
+        let folder = LockedFolder::open(dir)?;
+        let (file, new) = folder.database()?;
+        let opened = connection::open(&file).map_err(Unusable::from);
+        let connection = opened.and_then(|connection| connection::prepare(&connection).map(|()| connection));
+        let connection = connection.map_err(|error| match error {
+            Unusable::Sqlite(error) => explained(&file.path, &error),
+            Unusable::Other(what) => about(&file.path, what),
+        })?;
+        if new {
+            folder.sync()?;
+        }
+        Ok(SqliteIndex { shared: Arc::new(Shared { pool: Pool::new(file, connection), writer: Mutex::new(()) }) })
+    }
+}
+
+impl Backend for SqliteBackend {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn open(&self, dir: &Path) -> Result<Arc<dyn Index>> {
+        Ok(Arc::new(self.open_index(dir)?))
+    }
+}
+
+/// An index over SQLite. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct SqliteIndex {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pool: Pool,
+    /// The threads of a process queue here rather than poll SQLite's lock in turns.
+    writer: Mutex<()>,
+}
+
+impl Index for SqliteIndex {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn view(&self, body: &mut dyn FnMut(&dyn ReadTxn) -> Result<()>) -> Result<()> {
+        let taken = self.shared.pool.take()?;
+        body(&Txn::view(&self.shared.pool, taken.connection()?)?)
+    }
+
+    fn update(&self, body: &mut dyn FnMut(&mut dyn WriteTxn) -> Result<()>) -> Result<()> {
+        let _writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.shared.pool.take()?;
+        let mut txn = Txn::update(&self.shared.pool, taken.connection()?)?;
+        body(&mut txn)?;
+        txn.commit()
+    }
+}

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Files
+//! `index.sqlite` holds the rows; `-wal` and `-shm` lie beside it while it is in use. None may be opened by any
+//! other means than SQLite while an index is open: closing it would drop the locks of the whole process.
+//!
+//! ```sql
+//! CREATE TABLE kv(key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID
+//! ```
+//!
+//! # After a fork
+//! An index belongs to the process that opened it. In a forked child its methods fail; a child that executes
+//! another program is not concerned.
+
+mod busy;
+mod connection;
+mod error;
+mod file;
+mod index;
+mod pool;
+mod txn;
+
+pub use index::{SqliteBackend, SqliteIndex};
+
+/// The backend's name.
+const NAME: &str = "sqlite";
