@@ -1,0 +1,114 @@
+//! A store's config: what kind of store the folder is, and where its index lies.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci_store_cas::Access;
+use serde::{Deserialize, Serialize};
+
+use crate::schema::FORMAT;
+use crate::{Error, Result};
+
+/// The file `config.json`. It is replaced as a whole, and that is what makes a store exist, and what switches it
+/// from one index to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Config {
+    /// Of the rows in the index: [`FORMAT`].
+    pub(crate) format: u32,
+    /// Which store on top it belongs to: `oci`, `appc`.
+    pub(crate) kind: String,
+    /// The index's backend.
+    pub(crate) index: String,
+    /// Counts the indexes that the store has had; the folder `index/EPOCH` is the one in use.
+    pub(crate) epoch: u64,
+    /// Whether a group shares the store.
+    pub(crate) shared: bool,
+}
+
+/// The config file that was read, kept open: as long as it is, no other file gets its number, so the number tells
+/// whether the file has been replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    file: Arc<fs::File>,
+    /// For one who edits it in place.
+    changed: (i64, i64),
+}
+
+impl Config {
+    pub(crate) fn access(&self) -> Access {
+        if self.shared { Access::Group } else { Access::Private }
+    }
+
+    /// The config in the store's own folder, or `None` if there is none.
+    pub(crate) fn read(own: &Path) -> Result<Option<(Self, Stamp)>> {
+        let path = path(own);
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(path)(error)),
+        };
+        // Before it is read: if it is changed in between, the next look finds that it was.
+        let meta = file.metadata().map_err(Error::io(&path))?;
+        let mut bytes = Vec::new();
+        (&file).read_to_end(&mut bytes).map_err(Error::io(&path))?;
+        let stamp = Stamp { changed: changed(&meta), file: Arc::new(file) };
+        let why = |error: serde_json::Error| Error::Config { path: path.clone(), why: error.to_string() };
+        // The format first: a newer one may have other fields.
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = serde_json::from_slice(&bytes).map_err(why)?;
+        if format > FORMAT {
+            let path = own.parent().unwrap_or(own).to_owned();
+            return Err(Error::NewerFormat { path, found: format, known: FORMAT });
+        }
+        Ok(Some((serde_json::from_slice(&bytes).map_err(why)?, stamp)))
+    }
+
+    /// Replaces the config, durably and atomically.
+    pub(crate) fn write(&self, own: &Path) -> Result<()> {
+        let path = path(own);
+        let mut file = tempfile::Builder::new().prefix("config.").tempfile_in(own).map_err(Error::io(own))?;
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::Config { path: path.clone(), why: error.to_string() })?;
+        text.push(b'\n');
+        file.write_all(&text).map_err(Error::io(&path))?;
+        let mode = fs::Permissions::from_mode(self.access().file_mode());
+        file.as_file().set_permissions(mode).map_err(Error::io(&path))?;
+        file.as_file().sync_all().map_err(Error::io(&path))?;
+        file.persist(&path).map_err(|error| Error::io(&path)(error.error))?;
+        sync_folder(own)
+    }
+}
+
+impl Stamp {
+    /// Whether the config in the store's own folder is still the one that was read.
+    pub(crate) fn is_current(&self, own: &Path) -> Result<bool> {
+        let path = path(own);
+        let mine = self.file.metadata().map_err(Error::io(&path))?;
+        match fs::metadata(&path) {
+            Ok(meta) => Ok((meta.dev(), meta.ino()) == (mine.dev(), mine.ino()) && changed(&meta) == self.changed),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Error::NoStore(own.parent().unwrap_or(own).into()))
+            }
+            Err(error) => Err(Error::io(path)(error)),
+        }
+    }
+}
+
+fn changed(meta: &fs::Metadata) -> (i64, i64) {
+    (meta.ctime(), meta.ctime_nsec())
+}
+
+fn path(own: &Path) -> PathBuf {
+    own.join("config.json")
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))
+}

@@ -1,0 +1,367 @@
+//! Key/value data, by type and key, which may reference a blob; and additional data of blobs, by type.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use oci_store_cas::Digest;
+
+use crate::edges::scan;
+use crate::name::{Key, Kind, key_head};
+use crate::schema::{self, DataHead};
+use crate::time::now;
+use crate::{Error, Result, Txn, View};
+
+/// Whose key/value data: two spaces never see each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Space {
+    /// Data of the programs and people who use the store.
+    User,
+    /// Records of the store on top of this one: refs, pins, caching records.
+    Store,
+}
+
+impl Space {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::User => b'u',
+            Self::Store => b's',
+        }
+    }
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "data",
+            Self::Store => "record",
+        })
+    }
+}
+
+/// One value, with what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// Its key.
+    pub key: String,
+    /// Its bytes.
+    pub value: Vec<u8>,
+    /// Changes with every set, and never comes back in a store's life.
+    pub version: u64,
+    /// When it was set, in seconds since 1970.
+    pub updated: u64,
+    /// The blob that it references, and with which it goes.
+    pub blob: Option<Digest>,
+}
+
+/// What must be there for a set or a delete to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// Anything, or nothing.
+    Any,
+    /// Nothing.
+    Absent,
+    /// A value of this version.
+    Version(u64),
+}
+
+/// The counter of versions.
+const VERSION: &str = "version";
+
+impl View<'_> {
+    /// The value of (`kind`, `key`), or `None`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
+    pub fn data(&self, space: Space, kind: &str, key: &str) -> Result<Option<Data>> {
+        let (kind, key) = (Kind::new(kind)?, Key::new(key)?);
+        let row = self.0.get(&schema::data(space, kind, key))?;
+        row.map(|row| data_of(schema::decode("data", &row)?, key.text().to_owned())).transpose()
+    }
+
+    /// A page of at most `limit` values of a type, in the order of their keys: those whose key begins with
+    /// `prefix`, behind the key `after`. A page shorter than `limit` is the last.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
+    pub fn data_page(
+        &self,
+        space: Space,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Data>> {
+        let mut page = Vec::new();
+        self.each_data(space, kind, prefix, after, &mut |data| {
+            if page.len() < limit {
+                page.push(data);
+            }
+            Ok(if page.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(page)
+    }
+
+    /// Visits the values of a type in the order of their keys: those whose key begins with `prefix`, behind
+    /// the key `after`.
+    ///
+    /// # Errors
+    /// Those of `visit`; [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
+    pub fn each_data(
+        &self,
+        space: Space,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(Data) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let kind = Kind::new(kind)?;
+        let table = schema::data_prefix(space, kind);
+        let row_of = |head: &[u8]| [table.as_slice(), head].concat();
+        let from = after.map(|after| row_of(key_head(after))).unwrap_or_default();
+        // Long keys with one beginning stand together, in the order of their hashes: a run of them is sorted.
+        let mut run: Vec<Data> = Vec::new();
+        let mut run_head: Vec<u8> = Vec::new();
+        let mut flush = |run: &mut Vec<Data>| {
+            run.sort_by(|a, b| a.key.cmp(&b.key));
+            for data in run.drain(..) {
+                let wanted = data.key.starts_with(prefix) && after.is_none_or(|after| data.key.as_str() > after);
+                if wanted && visit(data)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok::<_, Error>(ControlFlow::Continue(()))
+        };
+        let mut ended = false;
+        scan(self.0, &row_of(key_head(prefix)), &from, &mut |row, value| {
+            let (head, bytes): (DataHead, _) = schema::decode("data", value)?;
+            let key = match &head.key {
+                Some(key) => key.clone(),
+                None => row
+                    .get(table.len()..)
+                    .and_then(|key| String::from_utf8(key.to_vec()).ok())
+                    .ok_or(Error::Row { what: "data" })?,
+            };
+            if run_head != key_head(&key) {
+                if flush(&mut run)?.is_break() {
+                    ended = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+                run_head = key_head(&key).to_vec();
+            }
+            run.push(data_of((head, bytes), key)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if !ended {
+            let _ = flush(&mut run)?;
+        }
+        Ok(())
+    }
+
+    /// The types of the data in a space, in order. Costs a step for each type, not for each value.
+    ///
+    /// # Errors
+    /// [`Error::Row`], [`Error::Index`].
+    pub fn data_kinds(&self, space: Space) -> Result<Vec<String>> {
+        let mut kinds = std::collections::BTreeSet::new();
+        let mut from = vec![space.code()];
+        loop {
+            let mut next = None;
+            scan(self.0, &[space.code()], &from, &mut |row, value| {
+                let (head, _): (DataHead, _) = schema::decode("data", value)?;
+                // A long type's hash may have a NUL in it: its length in the key is fixed.
+                let len = head.kind.as_ref().map_or_else(
+                    || row.iter().position(|byte| *byte == 0).unwrap_or(row.len()),
+                    |kind| Kind::new(kind).map_or(row.len(), |kind| kind.fitted().len() + 1),
+                );
+                let text = || String::from_utf8(row.get(1..len)?.to_vec()).ok();
+                let kind = head.kind.or_else(text).ok_or(Error::Row { what: "data" })?;
+                kinds.insert(kind);
+                next = row.get(..len).map(|table| [table, &[1]].concat());
+                Ok(ControlFlow::Break(()))
+            })?;
+            match next {
+                Some(next) => from = next,
+                None => return Ok(kinds.into_iter().collect()),
+            }
+        }
+    }
+
+    /// Visits the (space, type, key) of all data that references `blob`, until it breaks.
+    pub(crate) fn each_reference(
+        &self,
+        blob: &Digest,
+        space: Option<Space>,
+        visit: &mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut prefix = schema::of_digest(schema::REFERENCE, blob);
+        let at = prefix.len();
+        prefix.extend(space.map(Space::code));
+        scan(self.0, &prefix, &[], &mut |key, _| visit(key.get(at..).unwrap_or_default()))
+    }
+
+    /// Additional data of a blob, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
+    pub fn blob_data(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<u8>>> {
+        let row = self.0.get(&schema::blob_data(digest, Key::new(kind)?))?;
+        row.map(|row| Ok(schema::decode::<DataHead>("additional data", &row)?.1.to_vec())).transpose()
+    }
+
+    /// The types of a blob's additional data, in order, each with its length in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Row`], [`Error::Index`].
+    pub fn blob_data_list(&self, digest: &Digest) -> Result<Vec<(String, u64)>> {
+        let prefix = schema::of_digest(schema::BLOB_DATA, digest);
+        let mut list = Vec::new();
+        scan(self.0, &prefix, &[], &mut |row, value| {
+            let (head, bytes): (DataHead, _) = schema::decode("additional data", value)?;
+            let short = || String::from_utf8(row.get(prefix.len()..)?.to_vec()).ok();
+            let kind = head.key.or_else(short).ok_or(Error::Row { what: "additional data" })?;
+            list.push((kind, bytes.len() as u64));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        list.sort();
+        Ok(list)
+    }
+}
+
+fn data_of((head, value): (DataHead, &[u8]), key: String) -> Result<Data> {
+    let blob = match head.blob.as_deref().map(Digest::split_key) {
+        None => None,
+        Some(Some((digest, []))) => Some(digest),
+        Some(_) => return Err(Error::Row { what: "data" }),
+    };
+    Ok(Data { key, value: value.to_vec(), version: head.version, updated: head.updated, blob })
+}
+
+impl Txn<'_> {
+    /// Sets the value of (`kind`, `key`) if `condition` holds, and returns its new version. If it references a
+    /// `blob`, that must be in the store; it goes with the blob, and by itself does not keep it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the condition does not hold, [`Error::BlobNotFound`]; [`Error::InvalidName`],
+    /// [`Error::Row`], [`Error::Index`].
+    pub fn set_data(
+        &mut self,
+        space: Space,
+        kind: &str,
+        key: &str,
+        value: &[u8],
+        blob: Option<&Digest>,
+        condition: Condition,
+    ) -> Result<u64> {
+        let old = self.check(space, kind, key, condition)?;
+        if let Some(digest) = blob
+            && self.view().blob(digest)?.is_none()
+        {
+            return Err(Error::BlobNotFound(digest.to_string()));
+        }
+        let (kind, key) = (Kind::new(kind)?, Key::new(key)?);
+        let row = schema::data(space, kind, key);
+        self.unreference(old.and_then(|old| old.blob), &row)?;
+        let version = self.count(VERSION)?;
+        let blob = blob.map(Digest::to_key);
+        if let Some(blob) = &blob {
+            self.0.put(&schema::reference(blob, &row), &[])?;
+        }
+        let head = DataHead { version, updated: now(), kind: kind.spilled(), key: key.spilled(), blob };
+        self.0.put(&row, &schema::encode("data", &head, value)?)?;
+        Ok(version)
+    }
+
+    /// Removes (`kind`, `key`) if `condition` holds; returns what was there. Idempotent with
+    /// [`Condition::Any`].
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
+    pub fn delete_data(&mut self, space: Space, kind: &str, key: &str, condition: Condition) -> Result<Option<Data>> {
+        let old = self.check(space, kind, key, condition)?;
+        if let Some(old) = &old {
+            let row = schema::data(space, Kind::new(kind)?, Key::new(key)?);
+            self.unreference(old.blob.clone(), &row)?;
+            self.0.delete(&row)?;
+        }
+        Ok(old)
+    }
+
+    /// Begins versions above all that an index that was lost can have given.
+    pub(crate) fn renew_versions(&mut self) -> Result<()> {
+        let version = self.view().number(VERSION)?.max(now() << 20);
+        self.set_number(VERSION, version)
+    }
+
+    fn check(&self, space: Space, kind: &str, key: &str, condition: Condition) -> Result<Option<Data>> {
+        let old = self.view().data(space, kind, key)?;
+        let found = old.as_ref().map(|old| old.version);
+        let expected = match condition {
+            Condition::Any => return Ok(old),
+            Condition::Absent => None,
+            Condition::Version(version) => Some(version),
+        };
+        if expected == found {
+            return Ok(old);
+        }
+        Err(Error::Conflict { space, kind: kind.to_owned(), key: key.to_owned(), expected, found })
+    }
+
+    /// Takes back a reference. Whether it was what kept the blob is for the next gc to see.
+    fn unreference(&mut self, blob: Option<Digest>, row: &[u8]) -> Result<()> {
+        if let Some(blob) = blob {
+            self.0.delete(&schema::reference(&blob.to_key(), row))?;
+            self.mark_dirty(&blob)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all data that references a blob: the blob goes.
+    pub(crate) fn remove_references(&mut self, blob: &Digest) -> Result<()> {
+        let mut rows = Vec::new();
+        self.view().each_reference(blob, None, &mut |row| {
+            rows.push(row.to_vec());
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for row in rows {
+            self.0.delete(&schema::reference(&blob.to_key(), &row))?;
+            self.0.delete(&row)?;
+        }
+        Ok(())
+    }
+
+    /// Sets additional data of a blob, which must be in the store. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::BlobNotFound`], [`Error::InvalidName`], [`Error::Index`].
+    pub fn set_blob_data(&mut self, digest: &Digest, kind: &str, value: &[u8]) -> Result<()> {
+        let name = Key::new(kind)?;
+        if self.view().blob(digest)?.is_none() {
+            return Err(Error::BlobNotFound(digest.to_string()));
+        }
+        let version = self.count(VERSION)?;
+        let head = DataHead { version, updated: now(), kind: None, key: name.spilled(), blob: None };
+        Ok(self.0.put(&schema::blob_data(digest, name), &schema::encode("additional data", &head, value)?)?)
+    }
+
+    /// Removes additional data of a blob; says whether it was there. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::Index`].
+    pub fn delete_blob_data(&mut self, digest: &Digest, kind: &str) -> Result<bool> {
+        Ok(self.0.delete(&schema::blob_data(digest, Key::new(kind)?))?)
+    }
+
+    pub(crate) fn remove_blob_data(&mut self, digest: &Digest) -> Result<()> {
+        let mut rows = Vec::new();
+        self.0.scan(&schema::of_digest(schema::BLOB_DATA, digest), &[], &mut |row, _| {
+            rows.push(row.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        for row in rows {
+            self.0.delete(&row)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+use std::io;
+use std::path::PathBuf;
+
+use oci_store_cas::{self as cas, Digest};
+use oci_store_index as index;
+
+use crate::Space;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no store in the folder, and none was to be created.
+    #[error("{}: there is no store here", .0.display())]
+    NoStore(PathBuf),
+
+    /// The folder has something else in it: no store is made there.
+    #[error("{}: the folder is not empty and is no store", .0.display())]
+    NotAStore(PathBuf),
+
+    /// The store may be read but not written, so its index can't be opened.
+    #[error("{}: no right to write the store", .0.display())]
+    ReadOnly(PathBuf),
+
+    /// The store belongs to another kind of program: an appc store was opened as an OCI one, say.
+    #[error("{}: this is a store of kind {found}, not {expected}", .path.display())]
+    Kind {
+        /// The store's folder.
+        path: PathBuf,
+        /// What was asked for.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+
+    /// A newer version of this program wrote the store. It was left untouched.
+    #[error("{}: the store has format {found}, this program knows up to {known}: use a newer oci-store", .path.display())]
+    NewerFormat {
+        /// The store's folder.
+        path: PathBuf,
+        /// The store's format.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+
+    /// The store's config can't be read.
+    #[error("{}: not a store's config: {why}", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The store has another index than the one asked for.
+    #[error("{}: the store's index is {found}, not {asked}; `index convert --to {asked}` changes it", .path.display())]
+    IndexMismatch {
+        /// The store's folder.
+        path: PathBuf,
+        /// What was asked for.
+        asked: String,
+        /// What the folder says.
+        found: String,
+    },
+
+    /// The index's backend is not in this build.
+    #[error("this build has no index called {name} (it has: {known})")]
+    NoBackend {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+
+    /// The index of a store is not there, or can't be opened. The store is otherwise as it was.
+    #[error("{}: the index can't be used: {why}; run `reindex` to build it anew", .path.display())]
+    IndexLost {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// A lock was not to be had in the time allowed.
+    #[error("{lock}: still locked after {waited:.1?}{}", .holder.as_deref().map(|h| format!(", held by {h}")).unwrap_or_default(), waited = .waited)]
+    LockTimeout {
+        /// Which lock.
+        lock: String,
+        /// How long it was waited for.
+        waited: std::time::Duration,
+        /// Who holds it, where that can be told.
+        holder: Option<String>,
+    },
+
+    /// No blob has that digest, or a digest that begins so.
+    #[error("{0}: no such blob in the store")]
+    BlobNotFound(String),
+
+    /// Several blobs have a digest that begins so.
+    #[error("{prefix}: ambiguous: {}{}", .candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), if *.more { ", …" } else { "" })]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// The first of them, in order.
+        candidates: Vec<Digest>,
+        /// Whether there are more than these.
+        more: bool,
+    },
+
+    /// A text is neither a digest nor the beginning of one.
+    #[error("{text:?}: {why}")]
+    InvalidPrefix {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    /// A name of data is empty, too long, or has a NUL in its type.
+    #[error("{name:?} is no {what}: {why}")]
+    InvalidName {
+        /// The beginning of the name.
+        name: String,
+        /// What it was to be.
+        what: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    /// A conditional set found another version than the expected one.
+    #[error("{space} {kind} {key:?}: expected {}, found {}", version(.expected), version(.found))]
+    Conflict {
+        /// Whose data.
+        space: Space,
+        /// The data's type.
+        kind: String,
+        /// The data's key.
+        key: String,
+        /// The version that was to be there (`None`: nothing).
+        expected: Option<u64>,
+        /// The version that is there.
+        found: Option<u64>,
+    },
+
+    /// Blobs that were to be published have gone meanwhile, or were never there: fetch them again.
+    #[error("{}{}: not in the store", .0.first().map(ToString::to_string).unwrap_or_default(), if .0.len() > 1 { format!(" and {} more", .0.len() - 1) } else { String::new() })]
+    Gone(Vec<Digest>),
+
+    /// A row of the index is not what this format says. `reindex` builds the index anew.
+    #[error("the index has a damaged row ({what}): run `reindex`")]
+    Row {
+        /// Which table.
+        what: &'static str,
+    },
+
+    /// The caller asked for it to end.
+    #[error("cancelled")]
+    Cancelled,
+
+    /// Blobs: [`cas::Error`].
+    #[error(transparent)]
+    Cas(#[from] cas::Error),
+
+    /// The index: [`index::Error`].
+    #[error(transparent)]
+    Index(#[from] index::Error),
+
+    /// The operating system said no.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+fn version(version: &Option<u64>) -> String {
+    version.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}"))
+}
+
+impl Error {
+    /// Names the path that an operating system's error is about; made for `map_err`.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

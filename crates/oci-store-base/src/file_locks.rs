@@ -1,0 +1,306 @@
+//! Locks and leases by files and flock: a lock dies with its process, whatever it died of.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fs2::FileExt;
+use oci_store_cas::{Access, Digest, check_batch_name};
+
+use crate::locks::{DeadLease, Guard, Lease, LeaseHold, Lock, Locks, Mode, Wait};
+use crate::{Error, Result};
+
+/// Waits that last longer are told.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
+
+/// [`Locks`] in two folders of a store, for one machine: flock is not relied upon across network filesystems.
+#[derive(Debug)]
+pub struct FileLocks {
+    locks: PathBuf,
+    leases: PathBuf,
+    access: Access,
+}
+
+impl FileLocks {
+    /// Locks under `locks` and leases under `leases`, both of which exist.
+    #[must_use]
+    pub fn new(locks: PathBuf, leases: PathBuf, access: Access) -> Self {
+        Self { locks, leases, access }
+    }
+}
+
+impl Locks for FileLocks {
+    fn lock(&self, lock: Lock, mode: Mode, wait: Wait) -> Result<Box<dyn Guard>> {
+        let path = self.locks.join(lock.name());
+        // Lock files are never removed, so the file that is locked is the file that all see.
+        let file = open_or_create(&path, self.access)?;
+        flock(&file, &path, lock.name(), mode, wait)?;
+        Ok(Box::new(FileGuard { _file: file }))
+    }
+
+    fn lease(&self, purpose: &str) -> Result<Box<dyn LeaseHold>> {
+        // Made under a name that nobody looks at and locked before it is renamed: a lease that can be seen is locked
+        // as long as its owner lives.
+        loop {
+            let id = new_id();
+            let path = self.leases.join(&id);
+            let temporary = self.leases.join(format!("{id}{TEMPORARY}"));
+            let mut file = match OpenOptions::new().append(true).read(true).create_new(true).open(&temporary) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(Error::io(temporary)(error)),
+            };
+            set_mode(&file, &temporary, self.access)?;
+            match FileExt::try_lock_exclusive(&file) {
+                Ok(()) => {}
+                // A gc has it, took it for one of the dead and removes it.
+                Err(error) if is_busy(&error) => continue,
+                Err(error) => return Err(Error::io(temporary)(error)),
+            }
+            let about = format!("pid={} {purpose}\n", std::process::id());
+            file.write_all(about.as_bytes()).map_err(Error::io(&temporary))?;
+            match fs::rename(&temporary, &path) {
+                Ok(()) => return Ok(Box::new(FileLease { id, path, file })),
+                // A gc was faster still, and has removed it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io(path)(error)),
+            }
+        }
+    }
+
+    fn leases(&self) -> Result<Vec<Lease>> {
+        let mut leases = Vec::new();
+        for entry in fs::read_dir(&self.leases).map_err(Error::io(&self.leases))? {
+            let entry = entry.map_err(Error::io(&self.leases))?;
+            let Ok(id) = entry.file_name().into_string() else { continue };
+            let is_temporary = id.ends_with(TEMPORARY);
+            if !is_temporary && check_batch_name(&id).is_err() {
+                // Not ours.
+                continue;
+            }
+            let path = entry.path();
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io(path)(error)),
+            };
+            let dead = match FileExt::try_lock_exclusive(&file) {
+                Ok(()) => true,
+                Err(error) if is_busy(&error) => false,
+                Err(error) => return Err(Error::io(path)(error)),
+            };
+            // Released, or renamed, between the look into the folder and the lock: no lease any more.
+            if dead && !is_at(&file, &path) {
+                continue;
+            }
+            if is_temporary {
+                if dead {
+                    remove_file(&path)?;
+                }
+                continue;
+            }
+            let mut bytes = Vec::new();
+            (&file).read_to_end(&mut bytes).map_err(Error::io(&path))?;
+            // After a power loss it may hold anything.
+            let (about, digests) = parse_lease(&String::from_utf8_lossy(&bytes));
+            let dead = dead.then(|| Box::new(DeadFile { path, _file: file }) as Box<dyn DeadLease>);
+            leases.push(Lease { id, about, digests, dead });
+        }
+        Ok(leases)
+    }
+
+    fn boot(&self) -> u64 {
+        // The text of a random number; 48 bits of it are enough to tell two boots apart.
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(12).collect();
+        u64::from_str_radix(&digits, 16).unwrap_or(1)
+    }
+}
+
+#[derive(Debug)]
+struct FileGuard {
+    /// Closing it releases the lock.
+    _file: File,
+}
+
+impl Guard for FileGuard {}
+
+const TEMPORARY: &str = ".tmp";
+
+#[derive(Debug)]
+struct FileLease {
+    id: String,
+    path: PathBuf,
+    file: File,
+}
+
+impl LeaseHold for FileLease {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self, digests: &[Digest]) -> Result<()> {
+        let mut text = String::with_capacity(digests.len() * 72);
+        for digest in digests {
+            text.push_str(&digest.to_string());
+            text.push('\n');
+        }
+        // Appended: threads that share a lease don't overwrite each other.
+        (&self.file).write_all(text.as_bytes()).map_err(Error::io(&self.path))
+    }
+
+    fn release(self: Box<Self>) {
+        // Should it fail, the file is left unlocked, for the next gc.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[derive(Debug)]
+struct DeadFile {
+    path: PathBuf,
+    _file: File,
+}
+
+impl DeadLease for DeadFile {
+    fn remove(self: Box<Self>) -> Result<()> {
+        remove_file(&self.path)
+    }
+}
+
+/// A lease's first line, and its digests. A last line without its end is being written: who writes it has not
+/// begun to rely on it.
+fn parse_lease(text: &str) -> (String, Vec<Digest>) {
+    let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
+    let mut lines = whole.lines();
+    let about = lines.next().unwrap_or_default().to_owned();
+    (about, lines.filter_map(|line| line.parse().ok()).collect())
+}
+
+/// A name that no lease of this machine ever has again.
+fn new_id() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    format!("{nanos:x}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn flock(file: &File, path: &Path, name: &str, mode: Mode, wait: Wait) -> Result<()> {
+    let tried = match mode {
+        Mode::Shared => FileExt::try_lock_shared(file),
+        Mode::Alone => FileExt::try_lock_exclusive(file),
+    };
+    match tried {
+        Ok(()) => Ok(()),
+        Err(error) if is_busy(&error) => match wait.limit {
+            Some(limit) => poll(file, path, name, mode, limit),
+            None => block(file, path, name, mode),
+        },
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// Waits in the kernel, first come first served, while another thread tells if it takes long.
+fn block(file: &File, path: &Path, name: &str, mode: Mode) -> Result<()> {
+    let (done, waiting) = mpsc::channel::<()>();
+    let locked = thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(TOLD_AFTER) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tell(path, name);
+            }
+        });
+        let locked = match mode {
+            Mode::Shared => FileExt::lock_shared(file),
+            Mode::Alone => FileExt::lock_exclusive(file),
+        };
+        drop(done);
+        locked
+    });
+    locked.map_err(Error::io(path))
+}
+
+/// Asks again and again until `limit` has passed.
+fn poll(file: &File, path: &Path, name: &str, mode: Mode, limit: Duration) -> Result<()> {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    let mut told = false;
+    loop {
+        let tried = match mode {
+            Mode::Shared => FileExt::try_lock_shared(file),
+            Mode::Alone => FileExt::try_lock_exclusive(file),
+        };
+        match tried {
+            Err(error) if is_busy(&error) => {}
+            other => return other.map_err(Error::io(path)),
+        }
+        let waited = began.elapsed();
+        if waited >= limit {
+            return Err(Error::LockTimeout { lock: format!("lock {name:?}"), waited, holder: holder(path) });
+        }
+        if waited >= TOLD_AFTER && !told {
+            tell(path, name);
+            told = true;
+        }
+        thread::sleep(pause.min(limit - waited));
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn tell(path: &Path, name: &str) {
+    let holder = holder(path).unwrap_or_else(|| "another process".to_owned());
+    tracing::warn!("waiting for the lock {name:?} ({}), held by {holder}", path.display());
+}
+
+/// Who holds a lock, as the kernel tells: `process 123 (oci-store)`.
+fn holder(path: &Path) -> Option<String> {
+    let inode = format!(":{}", fs::metadata(path).ok()?.ino());
+    let table = fs::read_to_string("/proc/locks").ok()?;
+    // 1: FLOCK  ADVISORY  WRITE 4242 fe:00:131 0 EOF; waiters have an arrow in the second column.
+    let pid = table.lines().find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        match columns.as_slice() {
+            [_, "FLOCK", _, _, pid, file, ..] if file.ends_with(&inode) => Some((*pid).to_owned()),
+            _ => None,
+        }
+    })?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(format!("process {pid} ({})", name.trim()))
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+fn open_or_create(path: &Path, access: Access) -> Result<File> {
+    let open = || OpenOptions::new().read(true).write(true).open(path);
+    match open() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        other => return other.map_err(Error::io(path)),
+    }
+    match OpenOptions::new().read(true).write(true).create_new(true).open(path) {
+        Ok(file) => set_mode(&file, path, access).map(|()| file),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => open().map_err(Error::io(path)),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+fn set_mode(file: &File, path: &Path, access: Access) -> Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(access.file_mode())).map_err(Error::io(path))
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,51 @@
+//! A content-addressable store on disk that many processes share: the base of `oci-store`, which itself
+//! knows nothing of OCI.
+//!
+//! Blobs named by digest, with a transactional index beside them: what is known of each blob, additional data
+//! per blob, key/value data that may reference a blob, and edges from blob to blob. What something keeps stays;
+//! what nothing keeps is collected, at any moment, beside any number of writers.
+//!
+//! - [`Store::update`] is the one point where everything is decided: an exclusive transaction.
+//! - [`Store::lease`] is how blobs are written: under a [`LeaseGuard`], so that nothing written is collected
+//!   before its owner has tied it to something.
+//! - [`Store::collect`], [`Store::unlink_pending`]: the garbage collection, in its two halves.
+//!
+//! No index is named here: [`OpenOptions`] takes the [`Backend`](oci_store_index::Backend)s that there are.
+
+mod blobs;
+mod collect;
+mod config;
+mod data;
+mod edges;
+mod error;
+mod file_locks;
+mod lease;
+mod locks;
+mod mark;
+mod migrate;
+mod name;
+mod open;
+mod reindex;
+mod replace;
+mod schema;
+mod store;
+mod time;
+mod txn;
+mod unlink;
+
+pub use blobs::{BlobFilter, BlobInfo};
+pub use collect::{Collected, Extent};
+pub use data::{Condition, Data, Space};
+pub use edges::{Edge, Edges, Link};
+pub use error::{Error, Result};
+pub use file_locks::FileLocks;
+pub use lease::{LeaseGuard, NewBlob};
+pub use locks::{DeadLease, Guard, Lease, LeaseHold, Lock, Locks, Mode, Wait};
+pub use name::MAX_NAME;
+pub use oci_store_cas::{self as cas, Access};
+pub use oci_store_index as index;
+pub use open::{OWN_FOLDER, OpenOptions};
+pub use reindex::{Rebuild, Reindexed};
+pub use schema::FORMAT;
+pub use store::Store;
+pub use txn::{Txn, View};

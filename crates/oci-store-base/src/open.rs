@@ -1,0 +1,256 @@
+//! Opening and making stores.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci_store_cas::{Access, Cas, folder::FolderCas};
+use oci_store_index::{Backend, IndexExt};
+
+use crate::config::{Config, Stamp, sync_folder};
+use crate::file_locks::FileLocks;
+use crate::locks::{Lock, Locks, Mode, Wait};
+use crate::migrate::migrate;
+use crate::schema::FORMAT;
+use crate::store::EPOCH;
+use crate::{Error, Result, Store, Txn};
+
+/// The folder of a store that is its own, beside `blobs/`.
+pub const OWN_FOLDER: &str = ".oci-store";
+
+/// How to open a store, and how to make one that is absent.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    kind: String,
+    backends: Vec<Arc<dyn Backend>>,
+    index: Option<String>,
+    create: bool,
+    access: Access,
+    wait: Wait,
+    cas: Option<Arc<dyn Cas>>,
+    locks: Option<Arc<dyn Locks>>,
+}
+
+impl OpenOptions {
+    /// A store of `kind` (a word for the store on top: `oci`), over one of `backends`; a new one is made over
+    /// the first.
+    #[must_use]
+    pub fn new(kind: &str, backends: Vec<Arc<dyn Backend>>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            backends,
+            index: None,
+            create: true,
+            access: Access::Private,
+            wait: Wait::default(),
+            cas: None,
+            locks: None,
+        }
+    }
+
+    /// The name of the index's backend. It counts when the store is made; a store that has another one is an
+    /// [`Error::IndexMismatch`].
+    #[must_use]
+    pub fn index(mut self, name: Option<&str>) -> Self {
+        self.index = name.map(str::to_owned);
+        self
+    }
+
+    /// Whether an absent store is made; it is, by default.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether a store that is made is for one user (the default) or for a group.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// How long to wait for locks.
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// A place for the blobs other than the folder `blobs/`.
+    #[must_use]
+    pub fn cas(mut self, cas: Arc<dyn Cas>) -> Self {
+        self.cas = Some(cas);
+        self
+    }
+
+    /// Locks and leases other than files and flock.
+    #[must_use]
+    pub fn locks(mut self, locks: Arc<dyn Locks>) -> Self {
+        self.locks = Some(locks);
+        self
+    }
+
+    /// Opens the store in the folder `root`, making it if it is absent, and migrating it if an older version
+    /// made it. Idempotent; any number of processes may do it at once. A crash in the middle leaves what the
+    /// next open completes.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::NotAStore`], [`Error::Kind`], [`Error::NewerFormat`],
+    /// [`Error::IndexMismatch`], [`Error::NoBackend`], [`Error::IndexLost`], [`Error::ReadOnly`],
+    /// [`Error::Config`]; [`Error::Io`], [`Error::Index`].
+    pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
+        let root = root.as_ref();
+        let mut parts = self.parts(root)?;
+        if let Some(asked) = self.index.filter(|asked| *asked != parts.config.index) {
+            return Err(Error::IndexMismatch { path: root.to_owned(), asked, found: parts.config.index });
+        }
+        if parts.config.format < FORMAT {
+            migrate(&parts.own, &*parts.locks, &self.backends, self.wait)?;
+            (parts.config, parts.stamp) = Config::read(&parts.own)?.ok_or_else(|| Error::NoStore(root.to_owned()))?;
+        }
+        Store::assemble(root, parts, self.backends, self.wait)
+    }
+
+    /// All but the index: the store is there, is of the right kind, and may be written.
+    pub(crate) fn parts(&self, root: &Path) -> Result<Parts> {
+        let own = root.join(OWN_FOLDER);
+        if Config::read(&own)?.is_none() {
+            if !self.create {
+                return Err(Error::NoStore(root.to_owned()));
+            }
+            let config = self.new_config()?;
+            let locks = self.locks_of(&own, &config);
+            make(root, &own, &config, &self.backends, &*locks, self.wait)?;
+        }
+        // Another process may have made it, and otherwise than this one would have.
+        let (config, stamp) = Config::read(&own)?.ok_or_else(|| Error::NoStore(root.to_owned()))?;
+        if config.kind != self.kind {
+            return Err(Error::Kind { path: root.to_owned(), expected: self.kind.clone(), found: config.kind });
+        }
+        if !may_write(&own) {
+            return Err(Error::ReadOnly(root.to_owned()));
+        }
+        let blobs = || FolderCas::new(root.join("blobs"), own.join("ingest"), config.access());
+        let cas = self.cas.clone().unwrap_or_else(|| Arc::new(blobs()));
+        let locks = self.locks_of(&own, &config);
+        Ok(Parts { own, config, stamp, cas, locks })
+    }
+
+    fn locks_of(&self, own: &Path, config: &Config) -> Arc<dyn Locks> {
+        let files = || FileLocks::new(own.join("locks"), own.join("leases"), config.access());
+        self.locks.clone().unwrap_or_else(|| Arc::new(files()))
+    }
+
+    pub(crate) fn backends(&self) -> &[Arc<dyn Backend>] {
+        &self.backends
+    }
+
+    pub(crate) fn wait_policy(&self) -> Wait {
+        self.wait
+    }
+
+    pub(crate) fn index_asked(&self) -> Option<String> {
+        self.index.clone()
+    }
+
+    fn new_config(&self) -> Result<Config> {
+        let index = match (&self.index, self.backends.first()) {
+            (Some(name), _) => find_backend(&self.backends, name)?.name(),
+            (None, Some(backend)) => backend.name(),
+            (None, None) => return Err(Error::NoBackend { name: String::new(), known: "none".to_owned() }),
+        };
+        let shared = matches!(self.access, Access::Group);
+        Ok(Config { format: FORMAT, kind: self.kind.clone(), index: index.to_owned(), epoch: 1, shared })
+    }
+}
+
+/// What a store consists of, but for its index.
+pub(crate) struct Parts {
+    pub(crate) own: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) stamp: Stamp,
+    pub(crate) cas: Arc<dyn Cas>,
+    pub(crate) locks: Arc<dyn Locks>,
+}
+
+pub(crate) fn find_backend(backends: &[Arc<dyn Backend>], name: &str) -> Result<Arc<dyn Backend>> {
+    backends.iter().find(|backend| backend.name() == name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = backends.iter().map(|backend| backend.name()).collect();
+        Error::NoBackend { name: name.to_owned(), known: known.join(", ") }
+    })
+}
+
+/// Makes a store's folders, and last of all its config. Whoever comes second finds it made.
+fn make(
+    root: &Path,
+    own: &Path,
+    config: &Config,
+    backends: &[Arc<dyn Backend>],
+    locks: &dyn Locks,
+    wait: Wait,
+) -> Result<()> {
+    if !is_free(root)? {
+        return Err(Error::NotAStore(root.to_owned()));
+    }
+    if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    }
+    // Its own folder first: one that has it is a store in the making, and not somebody's other folder.
+    for folder in ["", OWN_FOLDER, ".oci-store/locks"] {
+        make_folder(&root.join(folder), config.access())?;
+    }
+    let _alone = locks.lock(Lock::Store, Mode::Alone, wait)?;
+    if Config::read(own)?.is_some() {
+        return Ok(());
+    }
+    for folder in ["blobs", ".oci-store/leases", ".oci-store/ingest", ".oci-store/index"] {
+        make_folder(&root.join(folder), config.access())?;
+    }
+    let folder = index_folder(own, config.epoch);
+    // What an attempt left that did not get to its end, perhaps over another backend.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+    }
+    make_folder(&folder, config.access())?;
+    let index = find_backend(backends, &config.index)?.open(&folder)?;
+    index.write(|txn| Txn(txn).set_number(EPOCH, config.epoch))?;
+    sync_folder(&folder)?;
+    sync_folder(&own.join("index"))?;
+    config.write(own)?;
+    sync_folder(root)?;
+    // Best effort: the folder above may be one that can't be read.
+    let above = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = sync_folder(above);
+    Ok(())
+}
+
+/// Whether a store may be made in a folder: it is absent or empty, or is a store in the making.
+fn is_free(root: &Path) -> Result<bool> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(Error::io(root)(error)),
+    };
+    let mut empty = true;
+    for entry in entries {
+        empty &= entry.map_err(Error::io(root))?.file_name() == "lost+found";
+    }
+    // Not from the same look: another process may be making it.
+    Ok(empty || root.join(OWN_FOLDER).is_dir())
+}
+
+pub(crate) fn index_folder(own: &Path, epoch: u64) -> PathBuf {
+    own.join("index").join(epoch.to_string())
+}
+
+pub(crate) fn make_folder(folder: &Path, access: Access) -> Result<()> {
+    access.make_folder(folder)?;
+    Ok(())
+}
+
+/// Whether this process may write the store; a read-only mount counts as no.
+fn may_write(own: &Path) -> bool {
+    rustix::fs::access(own, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
+}

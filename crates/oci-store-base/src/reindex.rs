@@ -1,0 +1,243 @@
+//! Building the index anew from the blobs: it is disposable.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use oci_store_cas::{Blob, Cas, Digest};
+use oci_store_index::{Index, IndexExt};
+
+use crate::replace::{Replacing, copy_rows, replace};
+use crate::schema;
+use crate::{BlobInfo, Error, OpenOptions, Result, Space, Store, Txn, View};
+
+/// Rows that one transaction writes.
+const CHUNK: usize = 4096;
+
+/// An index being built anew. Nobody sees it yet.
+#[derive(Debug)]
+pub struct Rebuild<'r> {
+    cas: &'r dyn Cas,
+    old: Option<&'r dyn Index>,
+    new: &'r dyn Index,
+}
+
+/// What a reindex has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reindexed {
+    /// Blobs that have a row now.
+    pub blobs: u64,
+    /// Why the index before could not be read, or not all of it: what can't be derived from the blobs is lost then (data, additional
+    /// data of blobs, times). `None`: it could, and all that was carried over.
+    pub lost: Option<String>,
+}
+
+impl Rebuild<'_> {
+    /// As [`Store::view`], over the new index.
+    ///
+    /// # Errors
+    /// What `body` returns, [`Error::Index`].
+    pub fn view<T>(&self, body: impl FnOnce(View<'_>) -> Result<T>) -> Result<T> {
+        self.new.read(|txn| body(View(txn)))
+    }
+
+    /// As [`Store::update`], over the new index.
+    ///
+    /// # Errors
+    /// What `body` returns, [`Error::Index`].
+    pub fn update<T>(&self, body: impl FnOnce(&mut Txn<'_>) -> Result<T>) -> Result<T> {
+        self.new.write(|txn| body(&mut Txn(txn)))
+    }
+
+    /// As [`Store::read_blob`].
+    ///
+    /// # Errors
+    /// [`Error::BlobNotFound`], [`Error::Cas`].
+    pub fn read_blob(&self, digest: &Digest) -> Result<Box<dyn Blob>> {
+        self.cas.open(digest)?.ok_or_else(|| Error::BlobNotFound(digest.to_string()))
+    }
+
+    /// As [`Store::view`], over the index before, if it can be read.
+    ///
+    /// # Errors
+    /// What `body` returns, [`Error::Index`].
+    pub fn old_view<T>(&self, body: impl FnOnce(View<'_>) -> Result<T>) -> Option<Result<T>> {
+        self.old.map(|old| old.read(|txn| body(View(txn))))
+    }
+
+    /// A row for each file. All are dirty: the next gc looks what keeps them. `lost` is set to why a row of before
+    /// can't be read, if there is one.
+    fn rows(&self, lost: &mut Option<String>) -> Result<u64> {
+        let (mut page, mut rows) = (Vec::new(), 0);
+        let mut failed = Ok(());
+        self.cas.list(&mut |digest, size| {
+            page.push((digest, size));
+            if page.len() == CHUNK {
+                rows += page.len() as u64;
+                failed = self.put_rows(std::mem::take(&mut page), lost);
+            }
+            if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        failed?;
+        rows += page.len() as u64;
+        self.put_rows(page, lost)?;
+        Ok(rows)
+    }
+
+    fn put_rows(&self, mut page: Vec<(Digest, u64)>, lost: &mut Option<String>) -> Result<()> {
+        page.sort();
+        let mut known = Vec::new();
+        if let Some(old) = self.old {
+            let read = old.read(|txn| {
+                known.extend(page.iter().map(|(digest, _)| {
+                    let row = View(txn).blob(digest);
+                    row.unwrap_or_else(|error| {
+                        lost.get_or_insert(error.to_string());
+                        None
+                    })
+                }));
+                Ok::<_, Error>(())
+            });
+            if let Err(error) = read {
+                lost.get_or_insert(error.to_string());
+            }
+        }
+        known.resize(page.len(), None);
+        let now = crate::time::now();
+        self.update(|txn| {
+            for ((digest, size), known) in page.into_iter().zip(known) {
+                let new = BlobInfo {
+                    digest,
+                    size,
+                    media_type: String::new(),
+                    created: now,
+                    used: now,
+                    verified: None,
+                    damaged: false,
+                };
+                let info = match known {
+                    // Of another size than it had: whatever it is, it is not what was verified.
+                    Some(known) if known.size == size => known,
+                    Some(known) => BlobInfo { damaged: true, ..known },
+                    None => new,
+                };
+                txn.write_blob(&info)?;
+                txn.mark_dirty(&info.digest)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What the blobs don't tell: users' data, additional data, counters; of a damaged index, what there is of that.
+    fn carry_over(&self, old: &dyn Index, lost: &mut Option<String>) -> Result<()> {
+        let damaged = Cell::new(None);
+        let copied = copy_rows(old, self.new, &|key, value| match carried(key, value) {
+            Ok(carried) => carried,
+            Err(error) => {
+                damaged.set(Some(error.to_string()));
+                false
+            }
+        });
+        if let Some(why) = copied.err().map(|error| error.to_string()).or(damaged.take()) {
+            lost.get_or_insert(why);
+        }
+        // Additional data, and references, of blobs whose files have gone.
+        let mut orphans = Vec::new();
+        let mut references = Vec::new();
+        self.new.read(|txn| {
+            crate::edges::scan(txn, &[schema::BLOB_DATA], &[], &mut |key, _| {
+                let digest = key.get(1..).and_then(Digest::split_key).ok_or(Error::Row { what: "additional data" })?.0;
+                if View(txn).blob(&digest)?.is_none() {
+                    orphans.push(key.to_vec());
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            crate::edges::scan(txn, &[Space::User.code()], &[], &mut |key, value| {
+                let (head, _): (schema::DataHead, _) = schema::decode("data", value)?;
+                if let Some(blob) = head.blob {
+                    let digest = Digest::split_key(&blob).ok_or(Error::Row { what: "data" })?.0;
+                    match View(txn).blob(&digest)? {
+                        Some(_) => references.push(schema::reference(&blob, key)),
+                        None => orphans.push(key.to_vec()),
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            })
+        })?;
+        self.new.write(|txn| {
+            for key in &orphans {
+                txn.delete(key)?;
+            }
+            for key in &references {
+                txn.put(key, &[])?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether a row is carried over as it is. An error if it would be, but is damaged.
+fn carried(key: &[u8], value: &[u8]) -> Result<bool> {
+    match key.first() {
+        Some(&schema::META) if value.len() == size_of::<u64>() => Ok(true),
+        Some(&schema::META) => Err(Error::Row { what: "number" }),
+        Some(&first) if first == schema::BLOB_DATA || first == Space::User.code() => {
+            let (head, _): (schema::DataHead, _) = schema::decode("data", value)?;
+            match head.blob.as_deref().map(Digest::split_key) {
+                None | Some(Some((_, []))) => Ok(true),
+                Some(_) => Err(Error::Row { what: "data" }),
+            }
+        }
+        _ => Ok(false),
+    }
+}
+
+impl OpenOptions {
+    /// Builds the index of the store in `root` anew, alone, and opens the store: a row for each file under
+    /// `blobs/` (without reading it), then whatever `build` makes of them: edges, and the records of the store
+    /// on top. What the blobs don't tell is carried over from the index before, if that can be read. That
+    /// index is kept as a backup. Atomic: a crash in the middle leaves the store as it was.
+    ///
+    /// # Errors
+    /// What `build` returns, and as [`open`](Self::open).
+    pub fn reindex<T>(
+        self,
+        root: impl AsRef<Path>,
+        build: impl FnOnce(&Rebuild<'_>) -> Result<T>,
+    ) -> Result<(Store, Reindexed, T)> {
+        let root = root.as_ref();
+        let parts = self.parts(root)?;
+        let to = self.index_asked();
+        let replaced = replace(
+            &parts.own,
+            &*parts.locks,
+            self.backends(),
+            self.wait_policy(),
+            to.as_deref(),
+            |_| true,
+            |Replacing { old, new }| {
+                let old = old.as_ref();
+                let rebuild =
+                    Rebuild { cas: &*parts.cas, old: old.ok().map(|old: &Arc<dyn Index>| &**old), new: &**new };
+                let mut lost = old.err().map(|error: &Error| error.to_string());
+                let blobs = rebuild.rows(&mut lost)?;
+                if let Some(old) = rebuild.old {
+                    rebuild.carry_over(old, &mut lost)?;
+                }
+                if lost.is_some() {
+                    rebuild.update(|txn| txn.renew_versions())?;
+                }
+                let found = Reindexed { blobs, lost };
+                let built = build(&rebuild)?;
+                Ok::<_, Error>((found, built))
+            },
+        )?;
+        let store = self.index(None).open(root)?;
+        match replaced {
+            Some((_, (found, built))) => Ok((store, found, built)),
+            None => Err(Error::NoStore(root.to_owned())),
+        }
+    }
+}

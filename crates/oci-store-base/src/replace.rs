@@ -1,0 +1,158 @@
+//! Putting another index in place of a store's: what migration, convert and reindex have in common.
+//!
+//! The new index is filled in the folder of the next epoch, where nobody looks; replacing the config switches to
+//! it, atomically. Handles that are open, here and in other processes, notice it at their next transaction.
+//! The index before is left as it was: it is the backup.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use oci_store_index::{Backend, Index, IndexExt};
+
+use crate::config::Config;
+use crate::locks::{Lock, Locks, Mode, Wait};
+use crate::open::{find_backend, index_folder, make_folder};
+use crate::schema::FORMAT;
+use crate::store::{Current, EPOCH};
+use crate::{Error, Result, Store, Txn};
+
+/// Former indexes that are kept as backups.
+const BACKUPS: usize = 5;
+
+/// Rows that one transaction copies.
+const CHUNK: usize = 4096;
+
+/// The old index, if it can be opened, and the one to be filled.
+pub(crate) struct Replacing {
+    pub(crate) old: Result<Arc<dyn Index>>,
+    pub(crate) new: Arc<dyn Index>,
+}
+
+/// Replaces the index of the store whose own folder is `own`, alone, by one over the backend `to` (or the same
+/// as now) that `fill` fills. `needed` says whether it is still to be done, now that nobody else can do it. A
+/// crash in the middle leaves the store as it was.
+pub(crate) fn replace<T, E: From<Error>>(
+    own: &Path,
+    locks: &dyn Locks,
+    backends: &[Arc<dyn Backend>],
+    wait: Wait,
+    to: Option<&str>,
+    needed: impl FnOnce(&Config) -> bool,
+    fill: impl FnOnce(&Replacing) -> Result<T, E>,
+) -> Result<Option<(Current, T)>, E> {
+    let _turn = locks.lock(Lock::Turnstile, Mode::Alone, wait)?;
+    let _store = locks.lock(Lock::Store, Mode::Alone, wait)?;
+    let absent = || Error::NoStore(own.parent().unwrap_or(own).to_owned());
+    let (config, _) = Config::read(own)?.ok_or_else(absent)?;
+    if !needed(&config) {
+        return Ok(None);
+    }
+    let backend = find_backend(backends, to.unwrap_or(&config.index))?;
+    let old_folder = index_folder(own, config.epoch);
+    let old = find_backend(backends, &config.index).and_then(|backend| open_existing(&*backend, &old_folder, &config));
+    let next = Config { format: FORMAT, index: backend.name().to_owned(), epoch: config.epoch + 1, ..config.clone() };
+    let folder = index_folder(own, next.epoch);
+    // What an attempt left that did not get to its end.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+    }
+    make_folder(&own.join("index"), config.access())?;
+    make_folder(&folder, config.access())?;
+    let new = backend.open(&folder).map_err(Error::from)?;
+    let replacing = Replacing { old, new: Arc::clone(&new) };
+    let filled = fill(&replacing)?;
+    new.write(|txn| Txn(txn).set_number(EPOCH, next.epoch))?;
+    crate::config::sync_folder(&folder)?;
+    crate::config::sync_folder(&own.join("index"))?;
+    next.write(own)?;
+    // It is done: a backup too many is no failure.
+    if let Err(error) = prune(own, next.epoch) {
+        tracing::warn!("can't remove an old backup of the index: {error}");
+    }
+    let (config, stamp) = Config::read(own)?.ok_or_else(absent)?;
+    Ok(Some((Current { config, stamp, index: new }, filled)))
+}
+
+/// Opens the index that a config names; never one that is not it.
+pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Config) -> Result<Arc<dyn Index>> {
+    let lost = |why: String| Error::IndexLost { path: folder.to_owned(), why };
+    if !folder.is_dir() {
+        return Err(lost("its folder is gone".to_owned()));
+    }
+    let index = backend.open(folder).map_err(|error| lost(error.to_string()))?;
+    match index.read(|txn| crate::View(txn).number(EPOCH)) {
+        Ok(epoch) if epoch == config.epoch => Ok(index),
+        Ok(0) => Err(lost("it is empty".to_owned())),
+        Ok(other) => Err(lost(format!("it is that of epoch {other}"))),
+        Err(error) => Err(lost(error.to_string())),
+    }
+}
+
+/// Removes the oldest backups.
+fn prune(own: &Path, epoch: u64) -> Result<()> {
+    let folder = own.join("index");
+    let mut former = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
+        let name = entry.map_err(Error::io(&folder))?.file_name();
+        former.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()).filter(|number| *number < epoch));
+    }
+    former.sort_unstable_by(|a, b| b.cmp(a));
+    for number in former.into_iter().skip(BACKUPS) {
+        let folder = index_folder(own, number);
+        fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+    }
+    Ok(())
+}
+
+/// Copies the rows that `takes` wants from one index into another.
+pub(crate) fn copy_rows(from: &dyn Index, to: &dyn Index, takes: &dyn Fn(&[u8], &[u8]) -> bool) -> Result<u64> {
+    let mut after: Vec<u8> = Vec::new();
+    let mut copied = 0;
+    loop {
+        let mut page: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        from.read(|txn| {
+            txn.scan(&[], &after, &mut |key, value| {
+                if key != after.as_slice() {
+                    page.push((key.to_vec(), value.to_vec()));
+                }
+                if page.len() == CHUNK { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+            })
+        })?;
+        let Some((last, _)) = page.last() else { return Ok(copied) };
+        after = last.clone();
+        to.write(|txn| {
+            for (key, value) in page.iter().filter(|(key, value)| takes(key, value)) {
+                txn.put(key, value)?;
+                copied += 1;
+            }
+            Ok::<_, Error>(())
+        })?;
+    }
+}
+
+impl Store {
+    /// Converts the store's index to the backend called `to`: every row, as it is. Says whether there was anything
+    /// to do. Others wait meanwhile, and go on over the new index. The index before is kept as a backup.
+    ///
+    /// # Errors
+    /// [`Error::NoBackend`], [`Error::IndexLost`], [`Error::Index`], [`Error::Io`], [`Error::LockTimeout`].
+    pub fn convert(&self, to: &str) -> Result<bool> {
+        find_backend(self.backends(), to)?;
+        let replaced = replace(
+            self.own_folder(),
+            self.locks(),
+            self.backends(),
+            self.wait(),
+            Some(to),
+            |config| config.index != to,
+            |Replacing { old, new }| match old {
+                Ok(old) => copy_rows(&**old, &**new, &|_, _| true),
+                Err(error) => Err(Error::IndexLost { path: self.own_folder().to_owned(), why: error.to_string() }),
+            },
+        )?;
+        let Some((current, _)) = replaced else { return Ok(false) };
+        self.set_current(current);
+        Ok(true)
+    }
+}

@@ -1,0 +1,254 @@
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use oci_store_cas::{Access, Blob, Cas, Digest, VerifyReader};
+use oci_store_index::{Backend, Index, IndexExt};
+
+use crate::config::{Config, Stamp};
+use crate::lease::LeaseGuard;
+use crate::locks::{Guard, Lease, Lock, Locks, Mode, Wait};
+use crate::open::{Parts, find_backend, index_folder};
+use crate::replace::open_existing;
+use crate::{Error, Result, Txn, View};
+
+/// The number in an index that says which one it is. One without it was never filled.
+pub(crate) const EPOCH: &str = "epoch";
+
+/// A store, open. Clones are cheap and share everything; threads and processes may use one folder as they like.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    own: PathBuf,
+    access: Access,
+    cas: Arc<dyn Cas>,
+    locks: Arc<dyn Locks>,
+    backends: Vec<Arc<dyn Backend>>,
+    wait: Wait,
+    current: RwLock<Current>,
+}
+
+/// The index in use. Another process may put another one in its place: each transaction looks.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    pub(crate) config: Config,
+    pub(crate) stamp: Stamp,
+    pub(crate) index: Arc<dyn Index>,
+}
+
+impl Store {
+    pub(crate) fn assemble(root: &Path, parts: Parts, backends: Vec<Arc<dyn Backend>>, wait: Wait) -> Result<Self> {
+        let Parts { own, config, stamp, cas, locks } = parts;
+        let backend = find_backend(&backends, &config.index)?;
+        let index = open_existing(&*backend, &index_folder(&own, config.epoch), &config)?;
+        let access = config.access();
+        let current = RwLock::new(Current { config, stamp, index });
+        let inner = Inner { root: root.to_owned(), own, access, cas, locks, backends, wait, current };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The store's folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// The folder in it that is the store's own: `.oci-store`.
+    #[must_use]
+    pub fn own_folder(&self) -> &Path {
+        &self.inner.own
+    }
+
+    /// Whom the store is for.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.inner.access
+    }
+
+    /// Where the blobs are. Whoever writes into it directly has to publish what is written.
+    #[must_use]
+    pub fn cas(&self) -> &dyn Cas {
+        &*self.inner.cas
+    }
+
+    /// The name of the index's backend.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub fn index_name(&self) -> Result<String> {
+        Ok(self.current()?.config.index)
+    }
+
+    pub(crate) fn locks(&self) -> &dyn Locks {
+        &*self.inner.locks
+    }
+
+    pub(crate) fn backends(&self) -> &[Arc<dyn Backend>] {
+        &self.inner.backends
+    }
+
+    pub(crate) fn wait(&self) -> Wait {
+        self.inner.wait
+    }
+
+    /// Takes one of the store's locks. [`Lock::Projection`] is for the store on top; the others are taken by
+    /// the methods here.
+    ///
+    /// # Errors
+    /// [`Error::LockTimeout`], [`Error::Io`].
+    pub fn lock(&self, lock: Lock, mode: Mode) -> Result<Box<dyn Guard>> {
+        self.inner.locks.lock(lock, mode, self.inner.wait)
+    }
+
+    /// Runs `body` over a consistent view of the index. Takes no lock.
+    ///
+    /// # Errors
+    /// What `body` returns; [`Error::Index`], [`Error::Io`].
+    pub fn view<T, E: From<Error>>(&self, body: impl FnOnce(View<'_>) -> Result<T, E>) -> Result<T, E> {
+        let index = self.current()?.index;
+        index.read(|txn| body(View(txn)).map_err(Carried::Own)).map_err(Carried::into_own)
+    }
+
+    /// Runs `body` in an exclusive transaction: atomic, durable when this returns, serialised with every other
+    /// one of any process. `body` must not call `update` of the same store.
+    ///
+    /// # Errors
+    /// What `body` returns, and then nothing was changed; [`Error::Index`], [`Error::Io`],
+    /// [`Error::LockTimeout`].
+    pub fn update<T, E: From<Error>>(&self, body: impl FnOnce(&mut Txn<'_>) -> Result<T, E>) -> Result<T, E> {
+        let _store = self.share()?;
+        let _writer = self.lock(Lock::Writer, Mode::Alone)?;
+        // Under the lock: nobody replaces the index until this is over.
+        let index = self.current()?.index;
+        index.write(|txn| body(&mut Txn(txn)).map_err(Carried::Own)).map_err(Carried::into_own)
+    }
+
+    fn share(&self) -> Result<Box<dyn Guard>> {
+        let _turn = self.lock(Lock::Turnstile, Mode::Shared)?;
+        self.lock(Lock::Store, Mode::Shared)
+    }
+
+    /// The index in use now, opened again if another process has put another one in its place.
+    pub(crate) fn current(&self) -> Result<Current> {
+        let current = self.inner.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if current.stamp.is_current(&self.inner.own)? {
+            return Ok(current);
+        }
+        // The index that the config names may be gone again by the time it is opened: then the config is newer.
+        let mut tries = 0;
+        loop {
+            let (config, stamp) =
+                Config::read(&self.inner.own)?.ok_or_else(|| Error::NoStore(self.inner.root.clone()))?;
+            let folder = index_folder(&self.inner.own, config.epoch);
+            let backend = find_backend(&self.inner.backends, &config.index)?;
+            let opened = open_existing(&*backend, &folder, &config);
+            match opened {
+                Ok(index) => {
+                    let current = Current { config, stamp, index };
+                    self.set_current(current.clone());
+                    return Ok(current);
+                }
+                Err(error) => {
+                    tries += 1;
+                    if tries == 10 || stamp.is_current(&self.inner.own)? {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn set_current(&self, current: Current) {
+        *self.inner.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+    }
+
+    /// Makes a lease: what is written and named under it is kept until it is published, released, or dropped.
+    /// `purpose` is a word for people.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn lease(&self, purpose: &str) -> Result<LeaseGuard> {
+        Ok(LeaseGuard::new(self.clone(), self.inner.locks.lease(purpose)?))
+    }
+
+    /// All leases, live and dead.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn leases(&self) -> Result<Vec<Lease>> {
+        self.inner.locks.leases()
+    }
+
+    /// Whether the store has a blob, whole as far as can be told without reading it: it has a row, which does
+    /// not say damaged, and a file of the row's size.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view); [`Error::Cas`].
+    pub fn has(&self, digest: &Digest) -> Result<bool> {
+        let Some(info) = self.view(|view| view.blob(digest))? else { return Ok(false) };
+        Ok(!info.damaged && self.cas().size(digest)? == Some(info.size))
+    }
+
+    /// Opens a blob for reading. The reader stays whole even if a gc takes the blob meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::BlobNotFound`], [`Error::Cas`].
+    pub fn read_blob(&self, digest: &Digest) -> Result<Box<dyn Blob>> {
+        self.cas().open(digest)?.ok_or_else(|| Error::BlobNotFound(digest.to_string()))
+    }
+
+    /// Opens a blob for reading with its bytes verified: a read at the end fails if they were not the right
+    /// ones.
+    ///
+    /// # Errors
+    /// [`Error::BlobNotFound`], [`Error::Cas`].
+    pub fn read_blob_verified(&self, digest: &Digest) -> Result<VerifyReader<Box<dyn Blob>>> {
+        Ok(VerifyReader::new(self.read_blob(digest)?, digest, None)?)
+    }
+
+    /// Reads all of a blob, verifies it, and notes the outcome in its row. `passed` is called with the number
+    /// of bytes after each piece; an error of it ends the check. Returns whether the blob is whole.
+    ///
+    /// # Errors
+    /// [`Error::BlobNotFound`] if the file is gone; [`Error::Cas`] if it can't be read, and as
+    /// [`update`](Self::update).
+    pub fn check_blob(
+        &self,
+        digest: &Digest,
+        passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
+    ) -> Result<bool> {
+        let size = self.view(|view| view.blob(digest))?.map(|info| info.size);
+        let good = match VerifyReader::new(self.read_blob(digest)?, digest, size)?.check(passed) {
+            Ok(_) => true,
+            Err(oci_store_cas::Error::DigestMismatch { .. } | oci_store_cas::Error::SizeMismatch { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        self.update(|txn| txn.note_check(digest, good))?;
+        Ok(good)
+    }
+}
+
+/// An error on its way through an index's transaction.
+enum Carried<E> {
+    Own(E),
+    Index(oci_store_index::Error),
+}
+
+impl<E> From<oci_store_index::Error> for Carried<E> {
+    fn from(error: oci_store_index::Error) -> Self {
+        Self::Index(error)
+    }
+}
+
+impl<E: From<Error>> Carried<E> {
+    fn into_own(self) -> E {
+        match self {
+            Self::Own(error) => error,
+            Self::Index(error) => Error::Index(error).into(),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The second half of a garbage collection: files. Only those go that have no row and no live lease, in the
+//! moment in which nobody can give them one.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use oci_store_cas::Digest;
+
+use crate::edges::scan;
+use crate::schema;
+use crate::{Collected, Error, Result, Store, Txn, View};
+
+/// Files that one transaction unlinks at the most.
+const CHUNK: usize = 256;
+
+impl View<'_> {
+    /// Whether a blob's row is gone and its file is to follow.
+    pub(crate) fn is_pending(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.0.get(&schema::of_digest(schema::PENDING, digest))?.is_some())
+    }
+
+    pub(crate) fn each_pending(
+        &self,
+        after: Option<&Digest>,
+        visit: &mut dyn FnMut(Digest, u64) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let from = after.map(|digest| schema::of_digest(schema::PENDING, digest)).unwrap_or_default();
+        scan(self.0, &[schema::PENDING], &from, &mut |key, value| {
+            if key == from.as_slice() {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let size = value.try_into().map(u64::from_be_bytes).map_err(|_| Error::Row { what: "pending" })?;
+            visit(schema::digest_of("pending", key)?, size)
+        })
+    }
+}
+
+impl Store {
+    /// Unlinks the files of blobs that lost their rows to [`collect`](Self::collect), this time or an earlier one,
+    /// unless they have one again or a live lease names them. Returns what went. Idempotent; in short
+    /// transactions.
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect).
+    pub fn unlink_pending(&self) -> Result<Collected> {
+        let mut total = Collected::default();
+        let mut after = None;
+        loop {
+            let mut page = Vec::new();
+            self.view(|view| {
+                view.each_pending(after.as_ref(), &mut |digest, _| {
+                    page.push(digest);
+                    Ok(if page.len() == CHUNK { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                })
+            })?;
+            let Some(last) = page.last() else { return Ok(total) };
+            after = Some(last.clone());
+            self.unlink(&page, &mut total)?;
+        }
+    }
+
+    /// Looks through all files of the CAS for those without a row, and unlinks them unless a live lease names
+    /// them. Returns what went. Costs a walk over the folder.
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect).
+    pub fn unlink_orphans(&self) -> Result<Collected> {
+        let mut total = Collected::default();
+        let mut page = Vec::new();
+        let mut failed = Ok(());
+        self.each_orphan(&mut |digest, _| {
+            page.push(digest);
+            if page.len() == CHUNK && failed.is_ok() {
+                failed = self.unlink(&page, &mut total);
+                page.clear();
+            }
+        })?;
+        failed?;
+        self.unlink(&page, &mut total)?;
+        Ok(total)
+    }
+
+    /// Visits the files without a row, and without a live lease.
+    pub(crate) fn each_orphan(&self, visit: &mut dyn FnMut(Digest, u64)) -> Result<()> {
+        let leased = self.leased()?;
+        let mut failed = Ok(());
+        self.cas().list(&mut |digest, size| {
+            match self.view(|view| Ok::<_, Error>(view.blob(&digest)?.is_some() || view.is_pending(&digest)?)) {
+                Ok(known) if known || leased.contains(&digest) => {}
+                Ok(_) => visit(digest, size),
+                Err(error) => {
+                    failed = Err(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        failed
+    }
+
+    fn leased(&self) -> Result<HashSet<Digest>> {
+        let live = self.leases()?.into_iter().filter(|lease| lease.dead.is_none());
+        Ok(live.flat_map(|lease| lease.digests).collect())
+    }
+
+    fn unlink(&self, digests: &[Digest], total: &mut Collected) -> Result<()> {
+        if digests.is_empty() {
+            return Ok(());
+        }
+        self.update(|txn| {
+            // Read again, in this transaction: whoever names a blob later sees, in its own, that the file is gone.
+            let leased = self.leased()?;
+            for digest in digests {
+                self.unlink_one(txn, &leased, digest, total)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn unlink_one(
+        &self,
+        txn: &mut Txn<'_>,
+        leased: &HashSet<Digest>,
+        digest: &Digest,
+        total: &mut Collected,
+    ) -> Result<()> {
+        if txn.view().blob(digest)?.is_none() {
+            if leased.contains(digest) {
+                return Ok(());
+            }
+            let size = self.cas().size(digest)?;
+            if self.cas().delete(digest)? {
+                total.add(size.unwrap_or_default());
+            }
+        }
+        txn.0.delete(&schema::of_digest(schema::PENDING, digest))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,418 @@
+//! Garbage collection.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+
+use oci_store_base::{
+    Collected, Condition, DeadLease as _, Extent, FileLocks, Guard, Lease, LeaseHold, Link, Lock, Locks, Mode, Result,
+    Space, Wait,
+};
+use oci_store_cas::Access;
+
+use crate::common::{
+    REF, assert_blobs, benches, collect, digest, drop_ref, files, gc, has_row, link, loose, put, rows, set_ref, settle,
+    write,
+};
+
+#[test]
+fn edges_keep_and_let_go() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let root = put(&store, "r", b"root");
+        let [needed, used, deep, subject_of_nobody] =
+            ["needed", "used", "deep", "alone"].map(|text| loose(&store, text.as_bytes()));
+        link(&store, &root, &[(&needed, Link::Needs), (&used, Link::Uses)]);
+        link(&store, &used, &[(&deep, Link::Needs)]);
+        assert_eq!(gc(&store).blobs, 1, "{}", bench.name);
+        assert!(!has_row(&store, &subject_of_nobody));
+        assert_blobs(&store, &[&root, &needed, &used, &deep]);
+        assert_eq!(gc(&store), Collected::default());
+        drop_ref(&store, "r");
+        assert_eq!(gc(&store).blobs, 4);
+        assert_blobs(&store, &[]);
+    }
+}
+
+#[test]
+fn followers_live_as_long_as_their_subject() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let subject = put(&store, "r", b"subject");
+        let [referrer, its_layer, second, orphan] =
+            ["referrer", "layer", "second", "orphan"].map(|text| loose(&store, text.as_bytes()));
+        link(&store, &referrer, &[(&subject, Link::Follows), (&its_layer, Link::Needs)]);
+        // One that is about one that is about it.
+        link(&store, &second, &[(&referrer, Link::Follows)]);
+        // The subject of this one is absent.
+        link(&store, &orphan, &[(&digest(b"absent"), Link::Follows)]);
+        gc(&store);
+        assert_blobs(&store, &[&subject, &referrer, &its_layer, &second]);
+        // It does not keep its subject.
+        drop_ref(&store, "r");
+        assert_eq!(gc(&store).blobs, 4, "{}", bench.name);
+        assert_blobs(&store, &[]);
+    }
+}
+
+#[test]
+fn a_referrer_with_a_ref_outlives_its_subject() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let subject = put(&store, "s", b"subject");
+        let referrer = put(&store, "r", b"referrer");
+        link(&store, &referrer, &[(&subject, Link::Follows)]);
+        drop_ref(&store, "s");
+        gc(&store);
+        assert_blobs(&store, &[&referrer]);
+        // The subject comes back, and keeps it now.
+        put(&store, "s", b"subject");
+        drop_ref(&store, "r");
+        gc(&store);
+        assert_blobs(&store, &[&subject, &referrer]);
+        drop_ref(&store, "s");
+        gc(&store);
+        assert_blobs(&store, &[]);
+    }
+}
+
+#[test]
+fn cycles_end() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|text| loose(&store, text.as_bytes()));
+        // a needs b, b follows a: a kept a keeps b, and b alone keeps nobody.
+        link(&store, &a, &[(&b, Link::Needs)]);
+        link(&store, &b, &[(&a, Link::Follows)]);
+        // c and d follow each other, and c needs a.
+        link(&store, &c, &[(&d, Link::Follows), (&a, Link::Needs)]);
+        link(&store, &d, &[(&c, Link::Follows)]);
+        set_ref(&store, "r", &d);
+        gc(&store);
+        assert_blobs(&store, &[&a, &b, &c, &d]);
+        drop_ref(&store, "r");
+        gc(&store);
+        assert_blobs(&store, &[]);
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_the_real_one_takes() {
+    for extent in [Extent::Changed, Extent::Full] {
+        for bench in benches() {
+            let store = bench.open();
+            settle(&store);
+            let root = put(&store, "r", b"root");
+            let child = loose(&store, b"child");
+            link(&store, &root, &[(&child, Link::Needs)]);
+            put(&store, "kept", b"kept");
+            gc(&store);
+            drop_ref(&store, "r");
+            loose(&store, b"loose");
+            // One whose row went earlier, one that is leased, one that only a dead lease names, one that nobody does.
+            loose(&store, b"pending");
+            collect(&store, Extent::Changed);
+            loose(&store, b"loose again");
+            put(&store, "r2", b"root 2");
+            drop_ref(&store, "r2");
+            let lease = store.lease("test").unwrap();
+            write(&lease, b"leased");
+            dead_with_a_file(&store, b"buried");
+            fs::write(store.root().join("blobs/sha256").join("0".repeat(64)), b"orphan").unwrap();
+
+            let (rows_before, files_before) = (rows(&store), files(&store));
+            let leases = crate::common::names(&bench.own().join("leases"));
+            let told = store.collect(&[REF], extent, true).unwrap();
+            assert_eq!((rows(&store), files(&store)), (rows_before, files_before), "{}", bench.name);
+            assert_eq!(crate::common::names(&bench.own().join("leases")), leases);
+            assert_eq!(store.collect(&[REF], extent, true).unwrap(), told);
+
+            collect(&store, extent);
+            assert_eq!(store.unlink_pending().unwrap(), told, "{} {extent:?}", bench.name);
+            assert_eq!(store.collect(&[REF], extent, true).unwrap(), Collected::default());
+            let left: BTreeSet<_> = [digest(b"kept"), digest(b"leased")].into();
+            assert_eq!(rows(&store), left);
+            drop(lease);
+        }
+    }
+}
+
+/// What a process leaves that dies between making a file visible and giving it a row.
+fn dead_with_a_file(store: &oci_store_base::Store, bytes: &[u8]) {
+    let name = digest(bytes);
+    fs::write(store.root().join("blobs/sha256").join(name.encoded()), bytes).unwrap();
+    fs::write(store.own_folder().join("leases/dead-1"), format!("pid=1 test\n{name}\n")).unwrap();
+}
+
+#[test]
+fn a_crash_between_the_halves() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let digest = loose(&store, b"garbage");
+        assert_eq!(collect(&store, Extent::Changed).blobs, 1);
+        drop(store);
+        let store = bench.open();
+        assert!(!has_row(&store, &digest) && files(&store).contains(&digest));
+        assert_eq!(collect(&store, Extent::Changed), Collected::default());
+        assert_eq!(store.unlink_pending().unwrap(), Collected { blobs: 1, bytes: 7 });
+        assert_blobs(&store, &[]);
+        assert_eq!(store.unlink_pending().unwrap(), Collected::default());
+    }
+}
+
+#[test]
+fn what_is_published_again_while_pending_stays() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let digest = loose(&store, b"back");
+        collect(&store, Extent::Changed);
+        put(&store, "r", b"back");
+        assert_eq!(store.unlink_pending().unwrap(), Collected::default());
+        assert_blobs(&store, &[&digest]);
+        // Nor is it pending any more.
+        assert_eq!(store.collect(&[REF], Extent::Full, true).unwrap(), Collected::default());
+        drop_ref(&store, "r");
+        assert_eq!(gc(&store).blobs, 1);
+    }
+}
+
+#[test]
+fn what_is_pending_and_leased_stays_until_the_lease_ends() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let digest = loose(&store, b"file");
+        collect(&store, Extent::Changed);
+        let lease = store.lease("test").unwrap();
+        lease.name(std::slice::from_ref(&digest)).unwrap();
+        assert_eq!(store.unlink_pending().unwrap(), Collected::default());
+        assert_eq!(store.unlink_orphans().unwrap(), Collected::default());
+        assert!(files(&store).contains(&digest));
+        drop(lease);
+        assert_eq!(gc(&store).blobs, 1);
+        assert_blobs(&store, &[]);
+    }
+}
+
+#[test]
+fn more_than_a_transaction_takes() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let folder = store.root().join("blobs/sha256");
+        fs::create_dir_all(&folder).unwrap();
+        let name = |n: usize| digest(&n.to_be_bytes());
+        for n in 0..1700 {
+            fs::write(folder.join(name(n).encoded()), n.to_be_bytes()).unwrap();
+        }
+        // A chain, so that what comes up in one transaction goes on in the next.
+        let (store, ..) = bench
+            .options()
+            .reindex(bench.root(), |rebuild| {
+                rebuild.update(|txn| {
+                    for n in 0..1699 {
+                        txn.add_edges(&name(n), "chain", &[crate::common::edge(&name(n + 1), Link::Needs)])?;
+                    }
+                    txn.set_data(Space::Store, REF, "head", b"", Some(&name(0)), Condition::Any)?;
+                    txn.set_data(Space::Store, REF, "tail", b"", Some(&name(1690)), Condition::Any)
+                })
+            })
+            .unwrap();
+        assert_eq!(collect(&store, Extent::Changed), Collected::default(), "{}", bench.name);
+        drop_ref(&store, "head");
+        assert_eq!(collect(&store, Extent::Changed).blobs, 1690, "{}", bench.name);
+        assert_eq!(store.unlink_pending().unwrap().blobs, 1690);
+        assert_eq!((rows(&store).len(), files(&store).len()), (10, 10));
+        assert_eq!(collect(&store, Extent::Full), Collected::default());
+    }
+}
+
+/// The locks of another boot.
+#[derive(Debug)]
+struct Rebooted(FileLocks);
+
+impl Locks for Rebooted {
+    fn lock(&self, lock: Lock, mode: Mode, wait: Wait) -> Result<Box<dyn Guard>> {
+        self.0.lock(lock, mode, wait)
+    }
+    fn lease(&self, purpose: &str) -> Result<Box<dyn LeaseHold>> {
+        self.0.lease(purpose)
+    }
+    fn leases(&self) -> Result<Vec<Lease>> {
+        self.0.leases()
+    }
+    fn boot(&self) -> u64 {
+        self.0.boot() + 1
+    }
+}
+
+#[test]
+fn the_first_after_a_boot_is_full() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let kept = put(&store, "r", b"kept");
+        // What a power loss may leave: a file that nobody names.
+        let orphan = digest(b"orphan");
+        fs::write(store.root().join("blobs/sha256").join(orphan.encoded()), b"orphan").unwrap();
+        assert_eq!(gc(&store), Collected::default());
+        drop(store);
+
+        let own = bench.own();
+        let locks = Rebooted(FileLocks::new(own.join("locks"), own.join("leases"), Access::Private));
+        let store = bench.options().locks(Arc::new(locks)).open(bench.root()).unwrap();
+        let told = store.collect(&[REF], Extent::Changed, true).unwrap();
+        assert_eq!(told, Collected { blobs: 1, bytes: 6 }, "{}", bench.name);
+        assert_eq!(gc(&store), told);
+        assert_blobs(&store, &[&kept]);
+        // And only the first.
+        fs::write(store.root().join("blobs/sha256").join(orphan.encoded()), b"orphan").unwrap();
+        assert_eq!(gc(&store), Collected::default());
+        assert_eq!(store.unlink_orphans().unwrap().blobs, 1);
+    }
+}
+
+#[test]
+fn orphans_go_but_not_leased_ones() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let kept = put(&store, "r", b"kept");
+        let [orphan, leased] = [digest(b"orphan"), digest(b"leased")];
+        for bytes in ["orphan", "leased"] {
+            fs::write(store.root().join("blobs/sha256").join(digest(bytes.as_bytes()).encoded()), bytes).unwrap();
+        }
+        let lease = store.lease("test").unwrap();
+        lease.name(std::slice::from_ref(&leased)).unwrap();
+        assert_eq!(store.unlink_orphans().unwrap(), Collected { blobs: 1, bytes: 6 });
+        assert!(!files(&store).contains(&orphan));
+        settle(&store);
+        assert_eq!(files(&store), [kept.clone(), leased].into());
+        drop(lease);
+        settle(&store);
+        assert_blobs(&store, &[&kept]);
+    }
+}
+
+#[test]
+fn only_records_of_root_types_keep() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let [by_ref, by_other, by_user] = ["a", "b", "c"].map(|text| loose(&store, text.as_bytes()));
+        let set = |space, kind: &str, blob| {
+            store.update(|txn| txn.set_data(space, kind, "key", b"value", Some(blob), Condition::Any)).unwrap();
+        };
+        set(Space::Store, REF, &by_ref);
+        set(Space::Store, "other", &by_other);
+        set(Space::User, REF, &by_user);
+        gc(&store);
+        assert_blobs(&store, &[&by_ref]);
+        // Those that referenced what went are gone with it.
+        let get = |space, kind: &str| store.view(|view| view.data(space, kind, "key")).unwrap();
+        assert!(get(Space::Store, REF).is_some());
+        assert_eq!(get(Space::Store, "other"), None);
+        assert_eq!(get(Space::User, REF), None);
+    }
+}
+
+/// Every way in which a blob may lose its last keeper, by a plain gc.
+#[test]
+fn whoever_stops_keeping_says_so() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let kept = put(&store, "kept", b"kept");
+        // A record is overwritten with another blob, with none, and as it is.
+        let first = put(&store, "r", b"first");
+        gc(&store);
+        let second = put(&store, "r", b"second");
+        gc(&store);
+        assert_blobs(&store, &[&kept, &second]);
+        set_ref(&store, "r", &second);
+        gc(&store);
+        assert_blobs(&store, &[&kept, &second]);
+        store.update(|txn| txn.set_data(Space::Store, REF, "r", b"", None, Condition::Any)).unwrap();
+        gc(&store);
+        assert_blobs(&store, &[&kept]);
+
+        // A lease is released after gcs have seen what it kept: itself, below it, and about it.
+        let lease = store.lease("test").unwrap();
+        let [top, below, about] = ["top", "below", "about"].map(|text| write(&lease, text.as_bytes()).digest);
+        link(&store, &top, &[(&below, Link::Needs)]);
+        link(&store, &about, &[(&top, Link::Follows)]);
+        let only_top = store.lease("test").unwrap();
+        only_top.name(std::slice::from_ref(&top)).unwrap();
+        drop(lease);
+        for extent in [Extent::Changed, Extent::Full, Extent::Changed] {
+            collect(&store, extent);
+            store.unlink_pending().unwrap();
+            assert_blobs(&store, &[&kept, &top, &below, &about]);
+        }
+        drop(only_top);
+        assert_eq!(gc(&store).blobs, 3, "{}", bench.name);
+
+        // A lease on what a ref keeps, whose ref goes while the lease lives.
+        put(&store, "r", b"first");
+        gc(&store);
+        let lease = store.lease("test").unwrap();
+        lease.name(std::slice::from_ref(&first)).unwrap();
+        drop_ref(&store, "r");
+        gc(&store);
+        assert_blobs(&store, &[&kept, &first]);
+        drop(lease);
+        gc(&store);
+        assert_blobs(&store, &[&kept]);
+
+        // The lease's blob is kept by a ref, and what is below it came later.
+        let lease = store.lease("test").unwrap();
+        let [top, below] = ["top 2", "below 2"].map(|text| write(&lease, text.as_bytes()).digest);
+        set_ref(&store, "r", &top);
+        gc(&store);
+        link(&store, &top, &[(&below, Link::Uses)]);
+        drop(lease);
+        gc(&store);
+        assert_blobs(&store, &[&kept, &top, &below]);
+        drop_ref(&store, "r");
+        gc(&store);
+        assert_blobs(&store, &[&kept]);
+    }
+}
+
+#[test]
+fn a_stray_file_among_the_leases_is_left_alone() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let leases = bench.own().join("leases");
+        fs::write(leases.join(".nfs0000ABCD"), b"\xff\xfe").unwrap();
+        fs::write(leases.join("dead-1"), b"\xff\xff\n\0\0\0").unwrap();
+        fs::write(leases.join("dead-2.tmp"), b"").unwrap();
+        loose(&store, b"loose");
+        assert_eq!(gc(&store).blobs, 1);
+        assert_eq!(crate::common::names(&leases), [".nfs0000ABCD"]);
+    }
+}
+
+#[test]
+fn a_dead_lease_is_taken_over_once() {
+    for bench in benches() {
+        let store = bench.open();
+        fs::write(bench.own().join("leases/dead-1"), b"pid=1 test\n").unwrap();
+        let mine = store.leases().unwrap();
+        assert!(mine[0].dead.is_some() && mine[0].about == "pid=1 test");
+        // As long as it is looked after, others take it for live.
+        assert!(store.leases().unwrap()[0].dead.is_none());
+        drop(mine);
+        for lease in store.leases().unwrap() {
+            lease.dead.unwrap().remove().unwrap();
+        }
+        assert!(store.leases().unwrap().is_empty());
+    }
+}
