@@ -1,0 +1,276 @@
+//! The completeness check: whether all that an image needs is in the store, and is what it should be.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use oci_store_base::{Link, View};
+use oci_store_cas::Digest;
+
+use crate::document::Role;
+use crate::progress::{Progress, passed};
+use crate::{RefName, Result, Store, refs};
+
+/// A blob that is not there although an image needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// What is missing.
+    pub digest: Digest,
+    /// What it is to the last of the path.
+    pub role: Option<Role>,
+    /// From the image down to what names the missing blob; empty if the image itself is missing.
+    pub path: Vec<Digest>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} missing", self.digest, self.role.map_or("blob", Role::name))?;
+        for (n, parent) in self.path.iter().rev().enumerate() {
+            write!(f, "{}{parent}", if n == 0 { ", needed by " } else { " in " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a check has found wrong with a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It is not there.
+    Missing,
+    /// Its file has another size than it should.
+    WrongSize,
+    /// Its bytes are not those that its digest names.
+    Damaged,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Which image: a ref's name, or a pin's digest.
+    pub image: String,
+    /// What is wrong.
+    pub fault: Fault,
+    /// With which blob, and the path to it.
+    pub blob: Missing,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blob = &self.blob;
+        match self.fault {
+            Fault::Missing => write!(f, "{}: {blob}", self.image),
+            Fault::WrongSize => write!(f, "{}: {}: its file has the wrong size", self.image, blob.digest),
+            Fault::Damaged => write!(f, "{}: {}: its bytes are damaged", self.image, blob.digest),
+        }
+    }
+}
+
+/// What a check has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checked {
+    /// How many images.
+    pub images: u64,
+    /// How many blobs, each counted once.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// All that is wrong.
+    pub problems: Vec<Problem>,
+    /// Images that lack something that they were let in without.
+    pub incomplete: Vec<String>,
+}
+
+/// A blob of a closure, as the index knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    /// Where it was first met.
+    pub(crate) parent: Option<(usize, Role)>,
+}
+
+/// An image as the index knows it: all blobs that it reaches, parents before children, and those that are not
+/// there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closure {
+    pub(crate) members: Vec<Member>,
+    pub(crate) missing: Vec<Missing>,
+}
+
+impl Closure {
+    pub(crate) fn path_to(&self, member: Option<usize>) -> Vec<Digest> {
+        let mut path = Vec::new();
+        let mut at = member.and_then(|at| self.members.get(at));
+        while let Some(member) = at {
+            path.push(member.digest.clone());
+            at = member.parent.and_then(|(parent, _)| self.members.get(parent));
+        }
+        path.reverse();
+        path
+    }
+}
+
+/// Walks the edges from `root`: every blob once, without recursion. Subjects are not part of an image.
+pub(crate) fn closure(view: View<'_>, root: &Digest) -> Result<Closure> {
+    let mut closure = Closure::default();
+    let mut seen = HashSet::new();
+    let mut stack = vec![(root.clone(), None, Link::Needs)];
+    while let Some((digest, parent, link)) = stack.pop() {
+        if !seen.insert((digest.clone(), link)) {
+            continue;
+        }
+        let Some(info) = view.blob(&digest)? else {
+            if link == Link::Needs {
+                let path = closure.path_to(parent.map(|(at, _): (usize, Role)| at));
+                closure.missing.push(Missing { digest, role: parent.map(|(_, role)| role), path });
+            }
+            continue;
+        };
+        // Met before, by a link of another kind: what is there needs no second look.
+        let other = if link == Link::Needs { Link::Uses } else { Link::Needs };
+        if seen.contains(&(digest.clone(), other)) {
+            continue;
+        }
+        let at = closure.members.len();
+        closure.members.push(Member { digest: digest.clone(), size: info.size, parent });
+        for edge in view.edges(&digest)?.unwrap_or_default().edges.into_iter().rev() {
+            if edge.link != Link::Follows {
+                let role = Role::from_code(edge.role).unwrap_or(Role::Blob);
+                stack.push((edge.child, Some((at, role)), edge.link));
+            }
+        }
+    }
+    Ok(closure)
+}
+
+/// All that is about the blobs of a closure, transitively: signatures, SBOMs, and what signs those.
+pub(crate) fn referrers(view: View<'_>, closure: &Closure) -> Result<Vec<Digest>> {
+    let mut found = Vec::new();
+    let mut seen: HashSet<Digest> = closure.members.iter().map(|member| member.digest.clone()).collect();
+    let mut queue: Vec<Digest> = seen.iter().cloned().collect();
+    queue.sort();
+    while let Some(subject) = queue.pop() {
+        let mut about = Vec::new();
+        view.parents(&subject, Some(Link::Follows), &mut |parent, _| {
+            about.push(parent);
+            std::ops::ControlFlow::Continue(())
+        })?;
+        for referrer in about {
+            if seen.contains(&referrer) || view.blob(&referrer)?.is_none() {
+                continue;
+            }
+            for member in self::closure(view, &referrer)?.members {
+                if seen.insert(member.digest.clone()) {
+                    queue.push(member.digest);
+                }
+            }
+            found.push(referrer);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+impl Store {
+    /// Checks images: that every blob that they need has a row and a file of the right size, and with
+    /// `read_data` that its bytes are those that its digest names. `names` are refs; none means all refs and
+    /// pins. What an image was let in without is not wrong.
+    ///
+    /// The outcome of reading is recorded: a blob found damaged is fetched again by the next import that has it.
+    ///
+    /// # Errors
+    /// [`Error::RefNotFound`](crate::Error::RefNotFound); those of the base store.
+    pub fn check(&self, names: &[RefName], read_data: bool, progress: &dyn Progress) -> Result<Checked> {
+        let mut images = Vec::new();
+        self.base().view(|view| {
+            if names.is_empty() {
+                refs::each(view, &mut |found| {
+                    images.push((found.name.to_string(), found.target.digest, found.incomplete));
+                    Ok(())
+                })?;
+                refs::each_unnamed(view, refs::PIN, &mut |pin| {
+                    images.push((pin.digest.to_string(), pin.digest, false));
+                    Ok(())
+                })
+            } else {
+                for name in names {
+                    let found = refs::get(view, name)?;
+                    let found = found.ok_or_else(|| crate::Error::RefNotFound(name.to_string()))?;
+                    images.push((name.to_string(), found.target.digest, found.incomplete));
+                }
+                Ok(())
+            }
+        })?;
+        let mut checked = Checked { images: images.len() as u64, ..Checked::default() };
+        let mut verdicts: HashMap<Digest, Option<Fault>> = HashMap::new();
+        for (image, root, incomplete) in images {
+            self.check_image(&image, &root, incomplete, read_data, progress, &mut verdicts, &mut checked)?;
+        }
+        Ok(checked)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one step of `check`, which owns all of it")]
+    fn check_image(
+        &self,
+        image: &str,
+        root: &Digest,
+        incomplete: bool,
+        read_data: bool,
+        progress: &dyn Progress,
+        verdicts: &mut HashMap<Digest, Option<Fault>>,
+        checked: &mut Checked,
+    ) -> Result<()> {
+        let closure = self.base().view(|view| closure(view, root))?;
+        let problem = |fault, blob| Problem { image: image.to_owned(), fault, blob };
+        if incomplete && !closure.missing.is_empty() {
+            checked.incomplete.push(image.to_owned());
+        } else {
+            checked.problems.extend(closure.missing.iter().map(|missing| problem(Fault::Missing, missing.clone())));
+        }
+        let new = closure.members.iter().filter(|member| !verdicts.contains_key(&member.digest));
+        let (blobs, bytes) = new.fold((0, 0), |(blobs, bytes), member| (blobs + 1, bytes + member.size));
+        progress.expect(blobs, bytes);
+        checked.blobs += blobs;
+        checked.bytes += bytes;
+        for (at, member) in closure.members.iter().enumerate() {
+            let known = verdicts.get(&member.digest).copied();
+            let fault = match known {
+                Some(fault) => fault,
+                None => {
+                    let fault = self.check_blob(member, read_data, progress)?;
+                    verdicts.insert(member.digest.clone(), fault);
+                    progress.blob_done();
+                    fault
+                }
+            };
+            if let Some(fault) = fault {
+                let path = closure.path_to(member.parent.map(|(parent, _)| parent));
+                let role = member.parent.map(|(_, role)| role);
+                let path = if at == 0 { Vec::new() } else { path };
+                checked.problems.push(problem(fault, Missing { digest: member.digest.clone(), role, path }));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_blob(&self, member: &Member, read_data: bool, progress: &dyn Progress) -> Result<Option<Fault>> {
+        if progress.cancelled() {
+            return Err(oci_store_base::Error::Cancelled.into());
+        }
+        let fault = match self.base().cas().size(&member.digest)? {
+            None => Some(Fault::Missing),
+            Some(size) if size != member.size => Some(Fault::WrongSize),
+            Some(_) if read_data => {
+                let good = self.base().check_blob(&member.digest, &mut |bytes| passed(progress, bytes))?;
+                (!good).then_some(Fault::Damaged)
+            }
+            Some(_) => None,
+        };
+        // A gc may have taken the whole image since it was looked up: then nothing is wrong.
+        if fault.is_some() && self.base().view(|view| view.blob(&member.digest))?.is_none() {
+            return Ok(None);
+        }
+        Ok(fault)
+    }
+}

@@ -1,0 +1,146 @@
+//! Reading manifests and indexes: what they point at.
+
+use oci_store_base::{Edge, Link};
+use serde::Deserialize;
+
+use crate::media_type::{self, is_document, is_index};
+use crate::{Descriptor, Error, Result};
+
+/// The most bytes that a manifest or an index may have.
+pub const MAX_DOCUMENT: u64 = 4 << 20;
+
+/// How deep documents may lie in each other.
+pub const MAX_DEPTH: usize = 32;
+
+/// What a child is to its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// An entry of an index.
+    Manifest,
+    /// A manifest's config.
+    Config,
+    /// A manifest's layer.
+    Layer,
+    /// An artifact manifest's blob.
+    Blob,
+    /// What a manifest or an index is about.
+    Subject,
+}
+
+impl Role {
+    /// Its number in the index.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Manifest => 1,
+            Self::Config => 2,
+            Self::Layer => 3,
+            Self::Blob => 4,
+            Self::Subject => 5,
+        }
+    }
+
+    /// The role of that number.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Manifest, Self::Config, Self::Layer, Self::Blob, Self::Subject]
+            .into_iter()
+            .find(|role| role.code() == code)
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Config => "config",
+            Self::Layer => "layer",
+            Self::Blob => "blob",
+            Self::Subject => "subject",
+        }
+    }
+}
+
+/// What a document points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// The child.
+    pub descriptor: Descriptor,
+    /// What it is to the parent.
+    pub role: Role,
+    /// What that means for their lives: a subject is [followed](Link::Follows), what is to be had elsewhere is
+    /// [used](Link::Uses), all else is [needed](Link::Needs).
+    pub link: Link,
+}
+
+impl Child {
+    pub(crate) fn edge(&self) -> Edge {
+        Edge { child: self.descriptor.digest.clone(), role: self.role.code(), link: self.link }
+    }
+}
+
+/// All fields of all documents that point at something.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    media_type: Option<String>,
+    manifests: Option<Vec<Descriptor>>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    blobs: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+}
+
+/// What the blob that `descriptor` names, with these `bytes`, points at: image index (nested too), image manifest,
+/// artifact manifest, and Docker's manifest and list. A blob of any other media type is a leaf, and never an
+/// error.
+///
+/// This one function is what import, check, gc and copy all see of an image.
+///
+/// # Errors
+/// [`Error::Document`] if the bytes are not such a document: no JSON, `layers` and `manifests` in one, a
+/// `mediaType` other than the descriptor's, a descriptor in it that is none.
+pub fn children(descriptor: &Descriptor, bytes: &[u8]) -> Result<Vec<Child>> {
+    if !is_document(&descriptor.media_type) {
+        return Ok(Vec::new());
+    }
+    let wrong = |why: &str| Error::document(&descriptor.digest, why);
+    let document: Document = serde_json::from_slice(bytes)
+        .map_err(|error| Error::document(&descriptor.digest, format!("not a manifest or index: {error}")))?;
+    if let Some(inner) = &document.media_type
+        && *inner != descriptor.media_type
+    {
+        return Err(wrong(&format!("its descriptor calls it {}, it calls itself {inner}", descriptor.media_type)));
+    }
+    if document.manifests.is_some() && (document.layers.is_some() || document.config.is_some()) {
+        return Err(wrong("it has both manifests and layers: it could be read as either"));
+    }
+    let index = is_index(&descriptor.media_type);
+    if index && document.manifests.is_none() {
+        return Err(wrong("an index without manifests"));
+    }
+    let artifact = descriptor.media_type == media_type::ARTIFACT;
+    if !index && !artifact && (document.config.is_none() || document.layers.is_none()) {
+        return Err(wrong("a manifest without config or layers"));
+    }
+    let lists = [
+        (Role::Manifest, document.manifests.filter(|_| index).unwrap_or_default()),
+        (Role::Config, document.config.filter(|_| !index).into_iter().collect()),
+        (Role::Layer, document.layers.filter(|_| !index).unwrap_or_default()),
+        (Role::Blob, document.blobs.filter(|_| artifact).unwrap_or_default()),
+        (Role::Subject, document.subject.into_iter().collect()),
+    ];
+    let mut children = Vec::new();
+    for (role, descriptors) in lists {
+        children.extend(descriptors.into_iter().map(|descriptor| {
+            let link = match role {
+                Role::Subject => Link::Follows,
+                _ if descriptor.is_elsewhere() => Link::Uses,
+                _ => Link::Needs,
+            };
+            Child { descriptor, role, link }
+        }));
+    }
+    Ok(children)
+}

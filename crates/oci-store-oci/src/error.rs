@@ -1,0 +1,150 @@
+use std::io;
+use std::path::PathBuf;
+
+use oci_store_base as base;
+use oci_store_cas::{self as cas, Digest};
+
+use crate::check::Missing;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with images.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A text is no ref name by the image-spec's grammar.
+    #[error("{name:?} is no ref name: {why}")]
+    InvalidRef {
+        /// The beginning of it.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    /// There is no such ref.
+    #[error("{0}: no such ref")]
+    RefNotFound(String),
+
+    /// A ref that was to be made is there already, or has changed meanwhile.
+    #[error("{0}: the ref is there already, or has changed meanwhile")]
+    RefConflict(String),
+
+    /// A source has no entry of that name.
+    #[error("{name}: no such ref in {origin}{}", hint(.has))]
+    NotInSource {
+        /// What was asked for.
+        name: String,
+        /// Where.
+        origin: String,
+        /// The first names that it has.
+        has: Vec<String>,
+    },
+
+    /// A source has several images and none was named.
+    #[error("{origin} has {} refs{}: say which with --sref, or take --all", .has.len(), hint(.has))]
+    SeveralInSource {
+        /// Where.
+        origin: String,
+        /// The names that it has.
+        has: Vec<String>,
+    },
+
+    /// An entry's name is no ref name, and no other name was given.
+    #[error("{name:?} in {origin} is no ref name: give it one with --dref")]
+    NeedsName {
+        /// The entry's name, or nothing.
+        name: String,
+        /// Where.
+        origin: String,
+    },
+
+    /// A document (image index, manifest, config, layout) can't be read.
+    #[error("{what}: {why}")]
+    Document {
+        /// Its digest or path.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// An image is not complete.
+    #[error("{}{}", .0.first().map(ToString::to_string).unwrap_or_default(), if .0.len() > 1 { format!(" (and {} more)", .0.len() - 1) } else { String::new() })]
+    Incomplete(Vec<Missing>),
+
+    /// Bytes from a source are not what they should be.
+    #[error("{origin}: {error}")]
+    Source {
+        /// The source.
+        origin: String,
+        /// What is wrong.
+        error: Box<Error>,
+    },
+
+    /// A blob could not be copied; the text says why.
+    #[error("{0}")]
+    Copy(String),
+
+    /// A folder is no image layout.
+    #[error("{}: not an image layout: {why}", .path.display())]
+    NotALayout {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        why: &'static str,
+    },
+
+    /// Some of several images failed; the others are in.
+    #[error("{} of {total} images failed: {}", .failed.len(), .failed.first().map(|(name, error)| format!("{name}: {error}")).unwrap_or_default())]
+    Several {
+        /// How many there were.
+        total: usize,
+        /// Names and errors of those that failed.
+        failed: Vec<(String, Error)>,
+    },
+
+    /// The base store: [`base::Error`].
+    #[error(transparent)]
+    Base(#[from] base::Error),
+
+    /// Blobs: [`cas::Error`].
+    #[error(transparent)]
+    Cas(#[from] cas::Error),
+
+    /// The operating system said no.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+fn hint(has: &[String]) -> String {
+    match has {
+        [] => String::new(),
+        few if few.len() <= 5 => format!(" (it has: {})", few.join(", ")),
+        many => format!(" (it has: {}, …)", many.get(..5).unwrap_or_default().join(", ")),
+    }
+}
+
+impl Error {
+    /// Names the path that an operating system's error is about; made for `map_err`.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn document(what: impl ToString, why: impl ToString) -> Self {
+        Self::Document { what: what.to_string(), why: why.to_string() }
+    }
+
+    /// The blobs that have gone between a look and a publish, if that is what this says.
+    pub(crate) fn gone(&self) -> Option<&[Digest]> {
+        match self {
+            Self::Base(base::Error::Gone(digests)) => Some(digests),
+            _ => None,
+        }
+    }
+}

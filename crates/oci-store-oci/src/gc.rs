@@ -1,0 +1,43 @@
+//! Garbage collection of an OCI store.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use oci_store_base::{Collected, Extent};
+
+use crate::{Result, Store, refs};
+
+/// How long it is remembered that a ref was removed, in seconds: longer than any tool holds an `index.json` that
+/// it has read before it writes it again.
+const REMEMBERED: u64 = 24 * 3600;
+
+impl Store {
+    /// Removes what no ref and no pin reaches, and no live operation needs. What is about a kept image (by
+    /// `subject`) is kept with it. Never removes a ref. Runs beside anything, at any time.
+    ///
+    /// A plain collection looks at what has changed since the last; [`Extent::Full`] at everything. With
+    /// `dry_run` nothing is changed. Returns the files that went, or would go.
+    ///
+    /// # Errors
+    /// Those of the base store.
+    pub fn gc(&self, extent: Extent, dry_run: bool) -> Result<Collected> {
+        self.refresh()?;
+        let base = self.base();
+        let rows = base.collect(&refs::ROOTS, extent, dry_run)?;
+        if dry_run {
+            return Ok(rows);
+        }
+        // Nobody outside is told any more of what goes: referrers went with their subjects.
+        if rows.blobs > 0 {
+            self.project_changed()?;
+        }
+        let mut removed = base.unlink_pending()?;
+        if extent == Extent::Full {
+            let orphans = base.unlink_orphans()?;
+            removed.blobs += orphans.blobs;
+            removed.bytes += orphans.bytes;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            base.update(|txn| refs::forget_removed(txn, now.saturating_sub(REMEMBERED)))?;
+        }
+        Ok(removed)
+    }
+}

@@ -1,0 +1,181 @@
+//! Import: images from a source into the store.
+
+use std::collections::HashSet;
+
+use oci_store_base::Condition;
+
+use crate::intake::{Image, Intake};
+use crate::progress::Progress;
+use crate::source::{Entry, ImageSource, PlatformSpec, pick};
+use crate::{Descriptor, Error, RefName, Result, Store, refs};
+
+/// What of a source to import.
+#[derive(Clone, Debug)]
+pub enum Selection<'s> {
+    /// One image.
+    One {
+        /// Its name in the source, or a digest; `None`: the only one.
+        source: Option<&'s str>,
+        /// The ref to set; `None`: the same name.
+        name: Option<&'s RefName>,
+    },
+    /// All that have a name, each under its own.
+    All,
+}
+
+/// How to import.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// Of several entries with one name, the one for this platform.
+    pub platform: Option<PlatformSpec>,
+    /// Whether what is about an image (signatures, SBOMs: whatever names it as its subject) comes along.
+    pub referrers: bool,
+    /// Whether an image may lack blobs. The ref records it.
+    pub allow_incomplete: bool,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self { platform: None, referrers: true, allow_incomplete: false }
+    }
+}
+
+/// An image that was imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Imported {
+    /// The ref that was set.
+    pub name: RefName,
+    /// To what.
+    pub target: Descriptor,
+    /// Whether it lacks something.
+    pub incomplete: bool,
+}
+
+/// Images that are published in one transaction.
+const GROUP: usize = 128;
+
+impl Store {
+    /// Imports images. Each blob that the store does not have is copied once, verified as it streams; all that is
+    /// of an image becomes visible together with its ref, in one atomic, durable step. What is there already
+    /// is not read from the source. Of several images those that fail don't keep the others from coming in.
+    ///
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NeedsName`]; [`Error::Source`] around what
+    /// is wrong with an image; [`Error::Several`] if there was more than one; those of the base store.
+    pub fn import(
+        &self,
+        source: &dyn ImageSource,
+        selection: &Selection<'_>,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Imported>> {
+        self.refresh()?;
+        match selection {
+            Selection::One { source: from, name } => {
+                let entry = pick(source, *from, options.platform.as_ref())?;
+                let wanted = vec![(self.ref_for(source, &entry, *name)?, entry.descriptor)];
+                let (imported, mut failed) = self.import_group(source, wanted, options, progress)?;
+                failed.pop().map_or(Ok(imported), |(_, error)| Err(error))
+            }
+            Selection::All => self.import_all(source, options, progress),
+        }
+    }
+
+    fn import_all(
+        &self,
+        source: &dyn ImageSource,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Imported>> {
+        let mut names = HashSet::new();
+        let named =
+            source.entries()?.into_iter().filter_map(|entry| entry.name).filter(|name| names.insert(name.clone()));
+        let named: Vec<String> = named.collect();
+        let last = last_of_each(source)?;
+        let (mut imported, mut failed) = (Vec::new(), Vec::new());
+        let total = named.len();
+        for group in named.chunks(GROUP) {
+            let mut wanted = Vec::new();
+            for name in group {
+                let entry = match (last.get(name), &options.platform) {
+                    (Some(descriptor), None) => Ok(Entry { name: Some(name.clone()), descriptor: descriptor.clone() }),
+                    (_, platform) => pick(source, Some(name), platform.as_ref()),
+                };
+                match entry.and_then(|entry| Ok((self.ref_for(source, &entry, None)?, entry.descriptor))) {
+                    Ok(entry) => wanted.push(entry),
+                    Err(error) => failed.push((name.clone(), error)),
+                }
+            }
+            let (good, bad) = self.import_group(source, wanted, options, progress)?;
+            imported.extend(good);
+            failed.extend(bad.into_iter().map(|(name, error)| (name.to_string(), error)));
+        }
+        match failed.len() {
+            0 => Ok(imported),
+            1 if total == 1 => Err(failed.swap_remove(0).1),
+            _ => Err(Error::Several { total, failed }),
+        }
+    }
+
+    /// Which ref an entry becomes.
+    fn ref_for(&self, source: &dyn ImageSource, entry: &Entry, name: Option<&RefName>) -> Result<RefName> {
+        if let Some(name) = name {
+            return Ok(name.clone());
+        }
+        let text = entry.name.clone().unwrap_or_default();
+        text.parse().map_err(|_| Error::NeedsName { name: text, origin: source.origin() })
+    }
+
+    #[allow(clippy::type_complexity, reason = "the good and the bad, each with its name")]
+    fn import_group(
+        &self,
+        source: &dyn ImageSource,
+        wanted: Vec<(RefName, Descriptor)>,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<(Vec<Imported>, Vec<(RefName, Error)>)> {
+        let mut intake = Intake::new(self, source, progress, false)?;
+        let mut failed = Vec::new();
+        let mut walked: Vec<(RefName, Image)> = Vec::new();
+        for (name, root) in wanted {
+            match intake.walk(&root, options.referrers) {
+                Ok(image) => walked.push((name, image)),
+                Err(error) if progress.cancelled() => return Err(error),
+                Err(error) => failed.push((name, intake.blame(error))),
+            }
+        }
+        intake.copy()?;
+        let mut good: Vec<(Imported, Image)> = Vec::new();
+        for (name, image) in walked {
+            match intake.settle(&image, options.allow_incomplete) {
+                Ok(incomplete) => good.push((Imported { name, target: image.root.clone(), incomplete }, image)),
+                Err(error) => failed.push((name, error)),
+            }
+        }
+        if !good.is_empty() {
+            let images: Vec<&Image> = good.iter().map(|(_, image)| image).collect();
+            let generation = intake.publish(&images, &mut |txn| {
+                let mut generation = 0;
+                for (Imported { name, target, incomplete }, _) in &good {
+                    // The same again is no change: no new generation, and index.json stays as it is.
+                    generation = match refs::get(txn.view(), name)? {
+                        Some(old) if old.target.digest == target.digest && old.incomplete == *incomplete => generation,
+                        _ => refs::set(txn, name, target, *incomplete, Condition::Any)?,
+                    };
+                }
+                Ok(generation.max(refs::generation(txn.view())?))
+            })?;
+            self.project(generation)?;
+        }
+        Ok((good.into_iter().map(|(imported, _)| imported).collect(), failed))
+    }
+}
+
+/// The entry that stands for each name: the last.
+fn last_of_each(source: &dyn ImageSource) -> Result<std::collections::HashMap<String, Descriptor>> {
+    let entries = source.entries()?.into_iter();
+    Ok(entries.filter_map(|entry| entry.name.map(|name| (name, entry.descriptor))).collect())
+}

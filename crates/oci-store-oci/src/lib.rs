@@ -1,0 +1,41 @@
+//! A store of OCI images over `oci-store-base`, whose folder is itself an OCI image layout.
+//!
+//! - [`Store`]: refs, [import](Store::import), [export](Store::export), [garbage collection](Store::gc),
+//!   [completeness check](Store::check).
+//! - [`ImageSource`]: where images come from: a [`Layout`] folder, another store, what a program brings.
+//! - [`children`]: what a manifest or an index points at; the one function that sees it.
+
+pub mod check;
+mod descriptor;
+pub mod document;
+mod error;
+mod export;
+mod gc;
+mod import;
+mod intake;
+mod layout;
+pub mod media_type;
+mod merge;
+mod progress;
+mod projection;
+mod ref_name;
+mod refs;
+mod reindex;
+pub mod source;
+mod store;
+
+pub use check::{Checked, Fault, Missing, Problem};
+pub use descriptor::{Descriptor, REF_NAME};
+pub use document::{Child, Role, children};
+pub use error::{Error, Result};
+pub use export::{ExportOptions, Exported};
+pub use import::{ImportOptions, Imported, Selection};
+pub use layout::Layout;
+pub use oci_spec;
+pub use oci_store_base::{Collected, Condition, Extent};
+pub use progress::Progress;
+pub use ref_name::RefName;
+pub use refs::Ref;
+pub use reindex::Report;
+pub use source::{Content, Entry, ImageSource, PlatformSpec, pick};
+pub use store::{KIND, OpenOptions, Store, StoreSource};

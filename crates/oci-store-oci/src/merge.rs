@@ -1,0 +1,131 @@
+//! Taking in what another tool has written into the store's `index.json`: nothing of it is lost.
+//!
+//! A new name becomes a ref, after all that it reaches was verified; an entry without a name becomes a pin, or if
+//! it is about something, a referrer. Where a name means something else there than here, the newer wins: the
+//! file says which generation its writer had read, and a ref that was not changed since was changed there. If it
+//! was changed on both sides, ours wins, with a warning. A name that is missing there is put back: other tools lose
+//! entries when two of them write at once. One that was removed here after the file was read stays removed.
+
+use oci_store_base::Condition;
+
+use crate::intake::{Image, Intake};
+use crate::layout::Layout;
+use crate::source::ImageSource;
+use crate::{Descriptor, RefName, Result, Store, refs};
+
+/// What an entry is to become.
+enum Adopt {
+    Ref(RefName),
+    Pin,
+    Referrer,
+}
+
+impl Store {
+    /// Merges the `entries` of a file whose writer had read `generation`. The caller holds the projection's lock.
+    pub(crate) fn merge(&self, generation: u64, entries: &[Descriptor]) -> Result<()> {
+        let mut wanted = Vec::new();
+        for entry in entries {
+            if let Some(adopt) = self.judge_entry(generation, entry)? {
+                wanted.push((adopt, entry));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let folder = Layout::open(self.root())?;
+        let mut intake = Intake::new(self, &folder, &(), true)?;
+        let mut walked: Vec<(Adopt, &Descriptor, Image)> = Vec::new();
+        for (adopt, entry) in wanted {
+            match intake.walk(entry, false) {
+                Ok(image) => walked.push((adopt, entry, image)),
+                Err(error) => tracing::warn!("{}: not taken in: {error}", label(entry)),
+            }
+        }
+        intake.copy()?;
+        let mut good = Vec::new();
+        for (adopt, entry, image) in walked {
+            let allowed = entry.annotation(refs::INCOMPLETE).is_some();
+            match intake.settle(&image, allowed) {
+                Ok(incomplete) => good.push((adopt, entry, image, incomplete)),
+                Err(error) => tracing::warn!("{}: not taken in: {error}", label(entry)),
+            }
+        }
+        if good.is_empty() {
+            return Ok(());
+        }
+        let images: Vec<&Image> = good.iter().map(|(_, _, image, _)| image).collect();
+        intake.publish(&images, &mut |txn| {
+            for (adopt, entry, _, incomplete) in &good {
+                match adopt {
+                    // Whatever was decided about it before has to hold now.
+                    Adopt::Ref(name) if !is_newer(txn.view(), generation, name, entry)? => {}
+                    Adopt::Ref(name) => {
+                        refs::set(txn, name, entry, *incomplete, Condition::Any)?;
+                    }
+                    Adopt::Pin => {
+                        refs::add_unnamed(txn, refs::PIN, entry)?;
+                    }
+                    // Its record was made when its edges were.
+                    Adopt::Referrer => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What an entry is to become, or nothing, if it is nothing new.
+    fn judge_entry(&self, generation: u64, entry: &Descriptor) -> Result<Option<Adopt>> {
+        if let Some(name) = entry.ref_name() {
+            let name: RefName = match name.parse() {
+                Ok(name) => name,
+                Err(error) => {
+                    tracing::warn!("{}: not taken in: {error}", label(entry));
+                    return Ok(None);
+                }
+            };
+            let newer = self.base().view(|view| {
+                let newer = is_newer(view, generation, &name, entry)?;
+                let ours = refs::get(view, &name)?;
+                if let Some(ours) = ours.filter(|ours| !newer && ours.target.digest != entry.digest) {
+                    let (here, there) = (ours.target.digest, &entry.digest);
+                    tracing::warn!("{name}: changed here and by another tool: it stays {here}, and is not {there}");
+                }
+                Ok::<_, crate::Error>(newer)
+            })?;
+            return Ok(newer.then_some(Adopt::Ref(name)));
+        }
+        let digest = &entry.digest;
+        let known = self.base().view(|view| {
+            let removed = refs::removed(view, &digest.to_string())?.is_some_and(|old| old.generation > generation);
+            let pinned = refs::unnamed(view, refs::PIN, digest)?.is_some();
+            Ok::<_, crate::Error>(removed || pinned || refs::unnamed(view, refs::REFERRER, digest)?.is_some())
+        })?;
+        if known {
+            return Ok(None);
+        }
+        if entry.annotation(refs::PINNED).is_some() {
+            return Ok(Some(Adopt::Pin));
+        }
+        let folder = Layout::open(self.root())?;
+        Ok(Some(if is_about_something(&folder, entry) { Adopt::Referrer } else { Adopt::Pin }))
+    }
+}
+
+fn is_about_something(source: &dyn ImageSource, entry: &Descriptor) -> bool {
+    let Ok(Some(bytes)) = crate::source::read_document(source, entry) else { return false };
+    let children = crate::document::children(entry, &bytes).unwrap_or_default();
+    children.iter().any(|child| child.role == crate::Role::Subject)
+}
+
+/// Whether a named entry says something that is not known here and was not decided against.
+fn is_newer(view: oci_store_base::View<'_>, generation: u64, name: &RefName, entry: &Descriptor) -> Result<bool> {
+    if let Some(ours) = refs::get(view, name)? {
+        return Ok(ours.target.digest != entry.digest && ours.generation <= generation);
+    }
+    let removed = refs::removed(view, name.as_str())?;
+    Ok(!removed.is_some_and(|old| old.generation > generation && old.digest == entry.digest))
+}
+
+fn label(entry: &Descriptor) -> String {
+    entry.ref_name().map_or_else(|| entry.digest.to_string(), |name| name.escape_debug().to_string())
+}

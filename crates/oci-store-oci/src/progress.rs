@@ -1,0 +1,41 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Told of what a long operation does; all methods have a default that does nothing. Called from several
+/// threads.
+pub trait Progress: Sync {
+    /// So many blobs, with so many bytes in all, are to be copied or read. May be called again, with more.
+    fn expect(&self, blobs: u64, bytes: u64) {
+        let _ = (blobs, bytes);
+    }
+
+    /// So many more bytes have passed.
+    fn passed(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// A blob is done.
+    fn blob_done(&self) {}
+
+    /// Whether the operation should end now, undone, with an error that says cancelled.
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// No progress is told, nothing is cancelled.
+impl Progress for () {}
+
+/// Cancelled by setting it.
+impl Progress for AtomicBool {
+    fn cancelled(&self) -> bool {
+        self.load(Ordering::Relaxed)
+    }
+}
+
+/// For the `passed` of copies: tells, and ends the copy if it is cancelled.
+pub(crate) fn passed(progress: &dyn Progress, bytes: u64) -> oci_store_cas::Result<()> {
+    progress.passed(bytes);
+    if progress.cancelled() { Err(std::io::Error::other(CANCELLED).into()) } else { Ok(()) }
+}
+
+pub(crate) const CANCELLED: &str = "cancelled";

@@ -1,0 +1,299 @@
+//! `index.json`: the refs as every other tool sees them.
+//!
+//! The index is the truth, and this file shows it. It carries the generation of the refs that it shows, and a
+//! checksum over both, so that a file that somebody else has written is told from one of ours, whenever a crash
+//! came. After a commit that changed refs, whoever made it takes the projection's lock; if the file is already
+//! as new, somebody else's rewrite covered it. So a storm of taggers costs few rewrites.
+//!
+//! A file that somebody else has written is [merged](crate::merge) first, and what was swapped out when ours went in
+//! is looked at again: what is written in that moment is not lost either.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oci_store_base::{self as base, Lock, Mode, View};
+use oci_store_cas::{Algorithm, Hasher};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::layout::{IndexJson, read_small};
+use crate::{Error, Result, Store, refs};
+
+/// The generation that the file shows.
+const GENERATION: &str = "io.oci-store.generation";
+/// Over generation and entries.
+const CHECKSUM: &str = "io.oci-store.checksum";
+
+/// What there is at the place of `index.json`.
+pub(crate) enum Found {
+    /// Written by a store, and by nobody else since.
+    Ours { generation: u64, index: IndexJson },
+    /// Written by another tool, which has read, or not, what we wrote in `generation`.
+    Foreign { generation: u64, index: IndexJson },
+    /// Nothing, or nothing that can be read.
+    Nothing,
+}
+
+/// A note of what the file looked like when it was last known to be ours. Only a short cut: without it the file is
+/// read.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    generation: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+    /// When the note was made: a change in the same tick of the clock would not show.
+    noted: (i64, i64),
+}
+
+impl Store {
+    fn index_json(&self) -> PathBuf {
+        self.root().join("index.json")
+    }
+
+    fn note_path(&self) -> PathBuf {
+        self.base().own_folder().join("projection.json")
+    }
+
+    /// Takes in what others have written into the folder, and mends what a crash has left. Costs two looks at
+    /// files when there is nothing to do.
+    ///
+    /// # Errors
+    /// Those of the base store.
+    pub fn refresh(&self) -> Result<()> {
+        let generation = self.base().view(refs::generation)?;
+        if self.is_noted(generation) { Ok(()) } else { self.project(generation) }
+    }
+
+    fn is_noted(&self, generation: u64) -> bool {
+        let note = || serde_json::from_slice::<Note>(&fs::read(self.note_path()).ok()?).ok();
+        let Some(note) = note() else { return false };
+        let Ok(meta) = fs::symlink_metadata(self.index_json()) else { return false };
+        let same = note.generation == generation
+            && (note.inode, note.size, note.changed) == (meta.ino(), meta.size(), (meta.ctime(), meta.ctime_nsec()));
+        // Within a tick of the file's last change, two contents may look alike.
+        let settled = (note.noted.0, note.noted.1 - 20_000_000) > note.changed || note.noted.0 > note.changed.0 + 1;
+        same && settled
+    }
+
+    fn note(&self, generation: u64) {
+        let note = || {
+            let meta = fs::symlink_metadata(self.index_json()).ok()?;
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+            let noted = (now.as_secs().try_into().ok()?, now.subsec_nanos().into());
+            let changed = (meta.ctime(), meta.ctime_nsec());
+            serde_json::to_vec(&Note { generation, inode: meta.ino(), size: meta.size(), changed, noted }).ok()
+        };
+        // Should it fail, the file is read the next time.
+        if let Some(text) = note() {
+            let _ = self.write_own("projection.", &text, &self.note_path(), false);
+        }
+    }
+
+    /// Brings `index.json` to generation `need`, or a later one.
+    pub(crate) fn project(&self, need: u64) -> Result<()> {
+        let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
+        self.project_locked(need)
+    }
+
+    /// Brings `index.json` up to date with records that went with their blobs, if there were any.
+    pub(crate) fn project_changed(&self) -> Result<()> {
+        let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
+        let shown = match self.look()? {
+            Found::Ours { index, .. } => index.manifests,
+            _ => Vec::new(),
+        };
+        let same = self.base().view(|view| Ok::<_, Error>(entries(view)? == shown))?;
+        let need = if same {
+            self.base().view(refs::generation)?
+        } else {
+            self.base().update(|txn| txn.count(refs::GENERATION))?
+        };
+        self.project_locked(need)
+    }
+
+    fn project_locked(&self, need: u64) -> Result<()> {
+        self.write_layout()?;
+        self.take_in_leftover()?;
+        let mut found = self.look()?;
+        loop {
+            match &found {
+                Found::Ours { generation, .. } if *generation >= need => {
+                    self.note(*generation);
+                    return Ok(());
+                }
+                Found::Foreign { generation, index } => self.merge(*generation, &index.manifests)?,
+                _ => {}
+            }
+            let (generation, index) = self.base().view(render)?;
+            let text = serde_json::to_vec(&index).map_err(|error| Error::document("index.json", error))?;
+            match self.swap_in(&text, &found)? {
+                None => {
+                    self.note(generation);
+                    return Ok(());
+                }
+                // Somebody else wrote in that very moment.
+                Some(other) => found = other,
+            }
+        }
+    }
+
+    fn swapped_path(&self) -> PathBuf {
+        self.base().own_folder().join("index.json.new")
+    }
+
+    /// What was swapped out by a process that died before it looked at it.
+    fn take_in_leftover(&self) -> Result<()> {
+        let path = self.swapped_path();
+        if !path.exists() {
+            return Ok(());
+        }
+        if let Found::Foreign { generation, index } = look_at(&path)? {
+            self.merge(generation, &index.manifests)?;
+        }
+        fs::remove_file(&path).map_err(Error::io(&path))
+    }
+
+    /// What is there now. A file that cannot be read is being written in place by a tool that truncates it first,
+    /// or was being written when that tool was killed: it gets a moment.
+    fn look(&self) -> Result<Found> {
+        look_at(&self.index_json())
+    }
+
+    /// Puts `text` in the place of `index.json`. Returns what was there, if that is not what was `expected`.
+    fn swap_in(&self, text: &[u8], expected: &Found) -> Result<Option<Found>> {
+        let path = self.index_json();
+        let temporary = self.write_own("index.", text, &self.swapped_path(), true)?;
+        let swapped = renameat_with(CWD, &temporary, CWD, &path, RenameFlags::EXCHANGE);
+        match swapped {
+            Ok(()) => {}
+            // No file to exchange with, or a filesystem that can't.
+            Err(_) => fs::rename(&temporary, &path).map_err(Error::io(&path))?,
+        }
+        File::open(self.root()).and_then(|folder| folder.sync_all()).map_err(Error::io(self.root()))?;
+        if swapped.is_err() {
+            return Ok(None);
+        }
+        let before = look_at(&temporary)?;
+        fs::remove_file(&temporary).map_err(Error::io(&temporary))?;
+        let same = match (&before, expected) {
+            (Found::Ours { generation: a, .. }, Found::Ours { generation: b, .. }) => a == b,
+            (Found::Foreign { index: a, .. }, Found::Foreign { index: b, .. }) => a == b,
+            (Found::Foreign { .. }, _) => false,
+            _ => true,
+        };
+        Ok((!same).then_some(before).filter(|before| matches!(before, Found::Foreign { .. })))
+    }
+
+    /// The file that makes the folder an image layout.
+    fn write_layout(&self) -> Result<()> {
+        let path = self.root().join("oci-layout");
+        if path.exists() {
+            return Ok(());
+        }
+        self.write_own("oci-layout.", b"{\"imageLayoutVersion\":\"1.0.0\"}", &path, true).map(|_| ())
+    }
+
+    /// Writes a file as a whole: under a temporary name in the store's own folder, then renamed.
+    fn write_own(&self, prefix: &str, text: &[u8], to: &Path, durable: bool) -> Result<PathBuf> {
+        let own = self.base().own_folder();
+        let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(own).map_err(Error::io(own))?;
+        file.write_all(text).map_err(Error::io(to))?;
+        // What other tools read, whoever may read the folder may read.
+        let mode = match self.base().access() {
+            base::Access::Private => 0o644,
+            base::Access::Group => 0o664,
+        };
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(Error::io(to))?;
+        if durable {
+            file.as_file().sync_all().map_err(Error::io(to))?;
+        }
+        file.persist(to).map_err(|error| Error::io(to)(error.error))?;
+        Ok(to.to_owned())
+    }
+}
+
+fn look_at(path: &Path) -> Result<Found> {
+    let mut failed = None;
+    for _ in 0..10 {
+        let bytes = match read_small(path, u64::MAX >> 1) {
+            Ok(bytes) => bytes,
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error) => return Err(error),
+        };
+        match IndexJson::parse(path, &bytes) {
+            Ok(index) => return Ok(judge(index)),
+            Err(error) => failed = Some(error),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if let Some(error) = failed {
+        tracing::warn!("{error}; it is written anew from the index");
+    }
+    Ok(Found::Nothing)
+}
+
+fn judge(index: IndexJson) -> Found {
+    let annotation = |key| index.other.get("annotations").and_then(|all| all.get(key)).and_then(Value::as_str);
+    let generation = annotation(GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default();
+    let ours = annotation(CHECKSUM).is_some_and(|sum| checksum(generation, &index).as_deref() == Some(sum));
+    if ours { Found::Ours { generation, index } } else { Found::Foreign { generation, index } }
+}
+
+/// Over the entries as values, so that who only formats the file anew has changed nothing.
+fn checksum(generation: u64, index: &IndexJson) -> Option<String> {
+    let entries = serde_json::to_value(&index.manifests).ok()?;
+    let mut hasher = Hasher::new(Algorithm::Sha256)?;
+    hasher.update(generation.to_string().as_bytes());
+    hasher.update(entries.to_string().as_bytes());
+    Some(hasher.finish().to_string())
+}
+
+/// What `index.json` is to be.
+fn render(view: View<'_>) -> Result<(u64, IndexJson)> {
+    let generation = refs::generation(view)?;
+    let mut index = IndexJson::new(entries(view)?);
+    let sum = checksum(generation, &index).unwrap_or_default();
+    let annotations = serde_json::json!({ GENERATION: generation.to_string(), CHECKSUM: sum });
+    index.other.insert("annotations".to_owned(), annotations);
+    Ok((generation, index))
+}
+
+/// The entries: refs by name, then, without one, pins and what nobody has named that is about an image.
+pub(crate) fn entries(view: View<'_>) -> Result<Vec<crate::Descriptor>> {
+    let mut entries = Vec::new();
+    let mut named = std::collections::HashSet::new();
+    refs::each(view, &mut |found| {
+        let mut entry = found.target;
+        named.insert(entry.digest.clone());
+        entry.set_annotation(crate::descriptor::REF_NAME, Some(found.name.as_str()));
+        entry.set_annotation(refs::INCOMPLETE, found.incomplete.then_some("true"));
+        entries.push(entry);
+        Ok(())
+    })?;
+    refs::each_unnamed(view, refs::PIN, &mut |mut pin| {
+        named.insert(pin.digest.clone());
+        pin.set_annotation(refs::PINNED, Some("true"));
+        entries.push(pin);
+        Ok(())
+    })?;
+    refs::each_unnamed(view, refs::REFERRER, &mut |referrer| {
+        if !named.contains(&referrer.digest) {
+            entries.push(referrer);
+        }
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+/// The generation that a file shows; 0 if it shows none.
+pub(crate) fn shown_generation(path: &Path) -> u64 {
+    match look_at(path) {
+        Ok(Found::Ours { generation, .. } | Found::Foreign { generation, .. }) => generation,
+        _ => 0,
+    }
+}

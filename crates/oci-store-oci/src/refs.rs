@@ -1,0 +1,195 @@
+//! Refs, pins and referrers: the records in the base store that keep images.
+
+use std::ops::ControlFlow;
+
+use oci_store_base::{Condition, Data, Space, Txn, View};
+use oci_store_cas::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::{Descriptor, Error, RefName, Result};
+
+/// Records of refs, by name; each references its image.
+pub(crate) const REF: &str = "ref";
+/// Records of pins, by digest; each references its blob.
+pub(crate) const PIN: &str = "pin";
+/// What has a subject, by digest; each references its own blob and goes with it.
+pub(crate) const REFERRER: &str = "referrer";
+/// Refs that were removed, by name, and pins, by digest: so that a file written before does not bring them back.
+pub(crate) const REMOVED: &str = "removed";
+
+/// The types of records that keep what they reference.
+pub(crate) const ROOTS: [&str; 2] = [REF, PIN];
+
+/// Counts the changes of refs, pins and referrers: the generation that `index.json` shows.
+pub(crate) const GENERATION: &str = "refs";
+
+/// A name for an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ref {
+    /// The name.
+    pub name: RefName,
+    /// What it names: an image index, a manifest, or any blob. Without the annotation of the name.
+    pub target: Descriptor,
+    /// The image was let in although parts of it were missing (`--allow-incomplete`).
+    pub incomplete: bool,
+    /// When it was set, in seconds since 1970.
+    pub updated: u64,
+    /// The generation in which it was set.
+    pub(crate) generation: u64,
+}
+
+/// A ref's record, as JSON.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    target: Descriptor,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
+    generation: u64,
+}
+
+/// The record of something that was removed.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Removed {
+    pub(crate) digest: Digest,
+    pub(crate) generation: u64,
+}
+
+fn decode<'d, T: Deserialize<'d>>(data: &'d Data) -> Result<T> {
+    serde_json::from_slice(&data.value).map_err(|error| Error::document(format!("record {:?}", data.key), error))
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::document("record", error))
+}
+
+fn ref_of(data: &Data) -> Result<Ref> {
+    let Record { target, incomplete, generation } = decode(data)?;
+    Ok(Ref { name: data.key.parse()?, target, incomplete, updated: data.updated, generation })
+}
+
+pub(crate) fn generation(view: View<'_>) -> Result<u64> {
+    Ok(view.number(GENERATION)?)
+}
+
+pub(crate) fn get(view: View<'_>, name: &RefName) -> Result<Option<Ref>> {
+    view.data(Space::Store, REF, name.as_str())?.map(|data| ref_of(&data)).transpose()
+}
+
+pub(crate) fn page(view: View<'_>, prefix: &str, after: Option<&RefName>, limit: usize) -> Result<Vec<Ref>> {
+    let page = view.data_page(Space::Store, REF, prefix, after.map(RefName::as_str), limit)?;
+    page.iter().map(ref_of).collect()
+}
+
+pub(crate) fn each(view: View<'_>, visit: &mut dyn FnMut(Ref) -> Result<()>) -> Result<()> {
+    each_record(view, REF, &mut |data| visit(ref_of(&data)?))
+}
+
+/// Pins, or referrers.
+pub(crate) fn each_unnamed(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Descriptor) -> Result<()>) -> Result<()> {
+    each_record(view, kind, &mut |data| visit(decode(&data)?))
+}
+
+fn each_record(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Data) -> Result<()>) -> Result<()> {
+    let mut failed = Ok(());
+    view.each_data(Space::Store, kind, "", None, &mut |data| {
+        failed = visit(data);
+        Ok(if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    failed
+}
+
+pub(crate) fn unnamed(view: View<'_>, kind: &str, digest: &Digest) -> Result<Option<Descriptor>> {
+    view.data(Space::Store, kind, &digest.to_string())?.map(|data| decode(&data)).transpose()
+}
+
+pub(crate) fn removed(view: View<'_>, key: &str) -> Result<Option<Removed>> {
+    view.data(Space::Store, REMOVED, key)?.map(|data| decode(&data)).transpose()
+}
+
+/// Sets a ref. What it named before is for the next gc to look at.
+pub(crate) fn set(
+    txn: &mut Txn<'_>,
+    name: &RefName,
+    target: &Descriptor,
+    incomplete: bool,
+    condition: Condition,
+) -> Result<u64> {
+    let mut target = target.clone();
+    for annotation in OWN_ANNOTATIONS {
+        target.set_annotation(annotation, None);
+    }
+    let generation = txn.count(GENERATION)?;
+    let digest = target.digest.clone();
+    let value = encode(&Record { target, incomplete, generation })?;
+    match txn.set_data(Space::Store, REF, name.as_str(), &value, Some(&digest), condition) {
+        Err(oci_store_base::Error::Conflict { .. }) => return Err(Error::RefConflict(name.to_string())),
+        other => other?,
+    };
+    txn.delete_data(Space::Store, REMOVED, name.as_str(), Condition::Any)?;
+    Ok(generation)
+}
+
+/// Removes a ref; returns the generation, and what was there.
+pub(crate) fn remove(txn: &mut Txn<'_>, name: &RefName) -> Result<Option<(u64, Ref)>> {
+    let Some(data) = txn.delete_data(Space::Store, REF, name.as_str(), Condition::Any)? else { return Ok(None) };
+    let old = ref_of(&data)?;
+    let generation = bury(txn, name.as_str(), &old.target.digest)?;
+    Ok(Some((generation, old)))
+}
+
+/// Notes that a name (or a pin, by its digest) is gone as of a new generation, which is returned.
+fn bury(txn: &mut Txn<'_>, key: &str, digest: &Digest) -> Result<u64> {
+    let generation = txn.count(GENERATION)?;
+    let value = encode(&Removed { digest: digest.clone(), generation })?;
+    txn.set_data(Space::Store, REMOVED, key, &value, None, Condition::Any)?;
+    Ok(generation)
+}
+
+/// Pins a blob, or notes a referrer. Returns the generation, if that was news.
+pub(crate) fn add_unnamed(txn: &mut Txn<'_>, kind: &str, descriptor: &Descriptor) -> Result<Option<u64>> {
+    let mut descriptor = descriptor.clone();
+    for annotation in OWN_ANNOTATIONS {
+        descriptor.set_annotation(annotation, None);
+    }
+    let key = descriptor.digest.to_string();
+    if txn.view().data(Space::Store, kind, &key)?.is_some() {
+        return Ok(None);
+    }
+    let digest = descriptor.digest.clone();
+    txn.set_data(Space::Store, kind, &key, &encode(&descriptor)?, Some(&digest), Condition::Any)?;
+    if kind == PIN {
+        txn.delete_data(Space::Store, REMOVED, &key, Condition::Any)?;
+    }
+    Ok(Some(txn.count(GENERATION)?))
+}
+
+pub(crate) fn unpin(txn: &mut Txn<'_>, digest: &Digest) -> Result<Option<u64>> {
+    let key = digest.to_string();
+    if txn.delete_data(Space::Store, PIN, &key, Condition::Any)?.is_none() {
+        return Ok(None);
+    }
+    bury(txn, &key, digest).map(Some)
+}
+
+/// Forgets what was removed before `time`, in seconds since 1970: no file of before will be written any more.
+pub(crate) fn forget_removed(txn: &mut Txn<'_>, time: u64) -> Result<()> {
+    let mut old = Vec::new();
+    each_record(txn.view(), REMOVED, &mut |data| {
+        if data.updated < time {
+            old.push(data.key);
+        }
+        Ok(())
+    })?;
+    for key in old {
+        txn.delete_data(Space::Store, REMOVED, &key, Condition::Any)?;
+    }
+    Ok(())
+}
+
+/// Marks, in an entry of `index.json`, an image that was let in with parts missing.
+pub(crate) const INCOMPLETE: &str = "io.oci-store.incomplete";
+/// Marks, in an entry of `index.json`, a pin: a pinned blob may have a subject, too.
+pub(crate) const PINNED: &str = "io.oci-store.pin";
+
+/// Annotations of entries of `index.json` that are not part of what they describe.
+const OWN_ANNOTATIONS: [&str; 3] = [crate::descriptor::REF_NAME, INCOMPLETE, PINNED];

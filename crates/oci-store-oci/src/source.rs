@@ -1,0 +1,171 @@
+//! Where images come from, as a trait: a layout folder, the store itself, whatever a program brings.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::Read;
+
+use oci_spec::image::Platform;
+use oci_store_cas::{Blob, Digest, VerifyReader};
+
+use crate::document::MAX_DOCUMENT;
+use crate::{Descriptor, Error, Result};
+
+/// What a source lists: an image, mostly with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, as it stands there: it may be none by the grammar.
+    pub name: Option<String>,
+    /// The image.
+    pub descriptor: Descriptor,
+}
+
+/// A blob's bytes, not verified.
+pub trait Content: Read + Send {
+    /// The file under it, at its beginning, where there is one: for reflinks, and copies by the kernel.
+    fn as_file(&self) -> Option<&File> {
+        None
+    }
+}
+
+impl Content for Box<dyn Blob> {
+    fn as_file(&self) -> Option<&File> {
+        (**self).as_file()
+    }
+}
+
+/// Where images come from. What it says is not believed: whoever reads from it verifies.
+pub trait ImageSource: Debug + Sync {
+    /// What it is, for people: a path.
+    fn origin(&self) -> String;
+
+    /// All that it lists, in its own order.
+    ///
+    /// # Errors
+    /// That it can't be read.
+    fn entries(&self) -> Result<Vec<Entry>>;
+
+    /// The bytes of a blob, or `None` if it is not there.
+    ///
+    /// # Errors
+    /// That it can't be read.
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Option<Box<dyn Content + '_>>>;
+
+    /// Manifests that are about the blob `subject` (distribution-spec, *Listing Referrers*).
+    ///
+    /// # Errors
+    /// That it can't be read.
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
+}
+
+/// Picks the one entry called `name`, or without a name the only one; of several with one name that of the
+/// `platform`, else the last.
+///
+/// # Errors
+/// [`Error::NotInSource`], [`Error::SeveralInSource`].
+pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&PlatformSpec>) -> Result<Entry> {
+    let entries = source.entries()?;
+    let names = || {
+        let mut names: Vec<String> = Vec::new();
+        for name in entries.iter().filter_map(|entry| entry.name.clone()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    };
+    let absent = |name: &str| Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names() };
+    let Some(name) = name else {
+        return match (names().as_slice(), entries.as_slice()) {
+            ([], [only]) => Ok(only.clone()),
+            ([only], _) => pick(source, Some(only), platform),
+            ([], []) => Err(absent("an image")),
+            _ => Err(Error::SeveralInSource { origin: source.origin(), has: names() }),
+        };
+    };
+    let mut candidates: Vec<&Entry> = entries.iter().filter(|entry| entry.name.as_deref() == Some(name)).collect();
+    if candidates.is_empty()
+        && let Ok(digest) = name.parse::<Digest>()
+    {
+        candidates = entries.iter().filter(|entry| entry.descriptor.digest == digest).collect();
+        if candidates.is_empty() {
+            // Not listed, but an entry may reach it: its parent knows its type and size.
+            return find_below(source, &entries, &digest)?
+                .map(|descriptor| Entry { name: None, descriptor })
+                .ok_or_else(|| absent(name));
+        }
+    }
+    if let Some(platform) = platform
+        && candidates.len() > 1
+    {
+        candidates.retain(|entry| entry.descriptor.platform().is_some_and(|p| platform.matches(&p)));
+    }
+    candidates.last().map(|entry| (*entry).clone()).ok_or_else(|| absent(name))
+}
+
+/// Looks for a digest among what the documents of a source point at.
+fn find_below(source: &dyn ImageSource, entries: &[Entry], digest: &Digest) -> Result<Option<Descriptor>> {
+    let mut seen = std::collections::HashSet::new();
+    let mut stack: Vec<Descriptor> = entries.iter().map(|entry| entry.descriptor.clone()).collect();
+    while let Some(descriptor) = stack.pop() {
+        if descriptor.digest == *digest {
+            return Ok(Some(descriptor));
+        }
+        if !crate::media_type::is_document(&descriptor.media_type) || !seen.insert(descriptor.digest.clone()) {
+            continue;
+        }
+        if let Some(bytes) = read_document(source, &descriptor)? {
+            stack.extend(crate::document::children(&descriptor, &bytes)?.into_iter().map(|child| child.descriptor));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a manifest or an index from a source, verified; `None` if it is not there.
+pub(crate) fn read_document(source: &dyn ImageSource, descriptor: &Descriptor) -> Result<Option<Vec<u8>>> {
+    if descriptor.size > MAX_DOCUMENT {
+        return Err(Error::document(
+            &descriptor.digest,
+            format!("{} bytes are too many: 4 MiB at most", descriptor.size),
+        ));
+    }
+    let Some(content) = source.fetch(descriptor)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let mut reader = VerifyReader::new(content, &descriptor.digest, Some(descriptor.size))?;
+    match reader.read_to_end(&mut bytes) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) => {
+            let error = Error::Cas(oci_store_cas::Error::from(error));
+            Err(Error::Source { origin: source.origin(), error: Box::new(error) })
+        }
+    }
+}
+
+/// A platform that is asked for: `linux/arm64`, `linux/arm/v7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlatformSpec {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl PlatformSpec {
+    fn matches(&self, platform: &Platform) -> bool {
+        self.os == platform.os().to_string()
+            && self.architecture == platform.architecture().to_string()
+            && self.variant.as_ref().is_none_or(|variant| platform.variant().as_ref() == Some(variant))
+    }
+}
+
+impl std::str::FromStr for PlatformSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split('/').map(str::to_owned);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(os), Some(architecture), variant, None) if !os.is_empty() && !architecture.is_empty() => {
+                Ok(Self { os, architecture, variant })
+            }
+            _ => Err(format!("{text:?} is no platform: it takes OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT")),
+        }
+    }
+}
