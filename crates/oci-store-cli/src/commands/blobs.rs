@@ -1,0 +1,94 @@
+//! `blobs`, `cat`, `resolve`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use oci_store::{BlobFilter, BlobInfo};
+use serde_json::json;
+
+use crate::args::Blobs;
+use crate::context::Context;
+use crate::failure::{Failure, Result, code};
+use crate::output;
+
+/// Blobs fetched at once.
+const PAGE: usize = 1000;
+
+pub(crate) fn cat(context: &Context, blob: &str) -> Result<()> {
+    let store = context.store()?;
+    let digest = context.digest(&store, blob)?;
+    output::print_bytes(&mut store.base().read_blob_verified(&digest)?)
+}
+
+pub(crate) fn resolve(context: &Context, prefix: &str) -> Result<()> {
+    let digest = context.store()?.base().view(|view| view.resolve(prefix))?;
+    context.print(&json!({ "digest": digest }), || format!("{digest}\n"))
+}
+
+pub(crate) fn list(context: &Context, args: &Blobs) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let before = |age: Option<Duration>| age.map(|age| now.saturating_sub(age).as_secs());
+    let filter = BlobFilter {
+        media_type: args.media_type.clone(),
+        algorithm: args.algorithm.clone(),
+        min_size: args.min_size.map(|size| size.as_u64()),
+        max_size: args.max_size.map(|size| size.as_u64()),
+        created_since: before(args.newer_than),
+        created_before: before(args.older_than),
+        used_before: before(args.unused_for),
+    };
+    let mut after = match &args.after {
+        Some(text) => Some(text.parse().map_err(|error| Failure::new(code::USAGE, error))?),
+        None => None,
+    };
+    let store = context.store()?;
+    let mut left = args.limit.unwrap_or(usize::MAX);
+    // Printed page by page: a store may have millions.
+    let mut head = true;
+    let mut json_open = false;
+    loop {
+        let page = store.base().view(|view| view.blobs(&filter, after.as_ref(), PAGE.min(left)))?;
+        left -= page.len();
+        after = page.last().map(|blob| blob.digest.clone());
+        let done = page.len() < PAGE || left == 0;
+        if context.json() {
+            let mut text = String::new();
+            for blob in &page {
+                text.push_str(if json_open { ",\n" } else { "[\n" });
+                json_open = true;
+                text.push_str(&to_json(blob).to_string());
+            }
+            if done {
+                text.push_str(if json_open { "\n]\n" } else { "[]\n" });
+            }
+            output::print(&text)?;
+        } else {
+            let rows: Vec<_> = page.iter().map(row).collect();
+            let text = output::table(["DIGEST", "SIZE", "CREATED", "MEDIA TYPE"], &rows);
+            let text = if head { &text } else { text.split_once('\n').map_or("", |(_, rows)| rows) };
+            output::print(text)?;
+            head = false;
+        }
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+fn row(blob: &BlobInfo) -> [String; 4] {
+    let damaged = if blob.damaged { "DAMAGED " } else { "" };
+    let media_type = if blob.media_type.is_empty() { "-" } else { &blob.media_type };
+    let created = output::ago(blob.created);
+    [blob.digest.to_string(), format!("{:>10}", output::size(blob.size)), created, format!("{damaged}{media_type}")]
+}
+
+fn to_json(blob: &BlobInfo) -> serde_json::Value {
+    json!({
+        "digest": blob.digest,
+        "size": blob.size,
+        "mediaType": blob.media_type,
+        "created": blob.created,
+        "used": blob.used,
+        "verified": blob.verified,
+        "damaged": blob.damaged,
+    })
+}

@@ -1,0 +1,38 @@
+mod blobs;
+mod data;
+mod image;
+mod inspect;
+mod refs;
+mod upkeep;
+
+use std::process::ExitCode;
+
+use crate::args::{Args, Command};
+use crate::context::Context;
+use crate::failure::Result;
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let context = Context::new(args.global);
+    match args.command {
+        Command::Import(import) => image::import(&context, import),
+        Command::Export(export) => image::export(&context, export),
+        Command::List { prefix } => refs::list(&context, &prefix),
+        Command::Rm { flagged, refs } => refs::rm(&context, flagged.into_iter().chain(refs)),
+        Command::Tag { source, target, new } => refs::tag(&context, &source, &target, new),
+        Command::Rename { from, to } => refs::rename(&context, &from, &to),
+        Command::Pin { image: Some(image) } => refs::pin(&context, &image),
+        Command::Pin { image: None } => refs::pins(&context),
+        Command::Unpin { image } => refs::unpin(&context, &image),
+        Command::Gc { full, dry_run } => upkeep::gc(&context, full, dry_run),
+        Command::Check { refs, read_data } => return upkeep::check(&context, &refs, read_data),
+        Command::Inspect { image, raw } => inspect::inspect(&context, &image, raw),
+        Command::Cat { blob } => blobs::cat(&context, &blob),
+        Command::Resolve { prefix } => blobs::resolve(&context, &prefix),
+        Command::Blobs(filter) => blobs::list(&context, &filter),
+        Command::Data(command) => data::data(&context, command),
+        Command::BlobData(command) => data::blob_data(&context, command),
+        Command::Reindex => upkeep::reindex(&context),
+        Command::Index(command) => upkeep::index(&context, command),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,99 @@
+//! `list`, `rm`, `tag`, `rename`, `pin`, `unpin`.
+
+use oci_store::{Condition, Ref, RefName};
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output;
+
+/// Refs fetched at once.
+const PAGE: usize = 1000;
+
+pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
+    let store = context.store()?;
+    let mut refs: Vec<Ref> = Vec::new();
+    loop {
+        let page = store.refs(prefix, refs.last().map(|last| &last.name), PAGE)?;
+        let last = page.len() < PAGE;
+        refs.extend(page);
+        if last {
+            break;
+        }
+    }
+    let json: Vec<Value> = refs.iter().map(to_json).collect();
+    context.print(&json, || {
+        let row = |found: &Ref| {
+            let kind = if found.incomplete { " (incomplete)" } else { "" };
+            let kind = format!("{}{kind}", short_type(&found.target.media_type));
+            [found.name.to_string(), found.target.digest.to_string(), kind, output::ago(found.updated)]
+        };
+        let rows: Vec<_> = refs.iter().map(row).collect();
+        output::table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)
+    })
+}
+
+fn to_json(found: &Ref) -> Value {
+    json!({
+        "ref": found.name.as_str(),
+        "digest": found.target.digest,
+        "mediaType": found.target.media_type,
+        "size": found.target.size,
+        "incomplete": found.incomplete,
+        "updated": found.updated,
+    })
+}
+
+fn short_type(media_type: &str) -> &str {
+    use oci_store::oci::media_type as types;
+    match media_type {
+        types::INDEX | types::DOCKER_LIST => "index",
+        types::MANIFEST | types::DOCKER_MANIFEST | types::ARTIFACT => "manifest",
+        other => other,
+    }
+}
+
+/// Each by itself: one that is not there does not keep the others.
+pub(crate) fn rm(context: &Context, names: impl Iterator<Item = String>) -> Result<()> {
+    let store = context.store()?;
+    let mut failures = Vec::new();
+    for name in names {
+        match name.parse::<RefName>().and_then(|name| store.remove_ref(&name)) {
+            Ok(_) => {}
+            Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    Failure::all(failures)
+}
+
+pub(crate) fn tag(context: &Context, source: &str, target: &RefName, new: bool) -> Result<()> {
+    let condition = if new { Condition::Absent } else { Condition::Any };
+    let tagged = context.store()?.tag(source, target, condition)?;
+    let json = json!({ "ref": target.as_str(), "digest": tagged.digest });
+    context.print(&json, || format!("{target} {}\n", tagged.digest))
+}
+
+pub(crate) fn rename(context: &Context, from: &RefName, to: &RefName) -> Result<()> {
+    Ok(context.store()?.rename_ref(from, to)?)
+}
+
+pub(crate) fn pin(context: &Context, image: &str) -> Result<()> {
+    let (digest, _) = context.store()?.pin(image)?;
+    context.print(&json!({ "digest": digest }), || format!("{digest}\n"))
+}
+
+pub(crate) fn unpin(context: &Context, image: &str) -> Result<()> {
+    let (digest, was) = context.store()?.unpin(image)?;
+    if !was {
+        return Err(Failure::new(crate::failure::code::NOT_FOUND, format!("{digest}: not pinned")));
+    }
+    context.print(&json!({ "digest": digest }), || format!("{digest}\n"))
+}
+
+pub(crate) fn pins(context: &Context) -> Result<()> {
+    let pins = context.store()?.pins()?;
+    context.print(&pins, || {
+        let row = |pin: &oci_store::Descriptor| [pin.digest.to_string(), short_type(&pin.media_type).to_owned()];
+        output::table(["DIGEST", "TYPE"], &pins.iter().map(row).collect::<Vec<_>>())
+    })
+}

@@ -1,0 +1,87 @@
+//! `gc`, `check`, `reindex`, `index`.
+
+use std::process::ExitCode;
+
+use oci_store::{Extent, Fault, RefName};
+use serde_json::json;
+
+use crate::args::IndexCommand;
+use crate::context::Context;
+use crate::failure::{Failure, Result, code};
+use crate::output;
+use crate::progress::Bar;
+
+pub(crate) fn gc(context: &Context, full: bool, dry_run: bool) -> Result<()> {
+    let extent = if full { Extent::Full } else { Extent::Changed };
+    let removed = context.store()?.gc(extent, dry_run)?;
+    let json = json!({ "blobs": removed.blobs, "bytes": removed.bytes, "dryRun": dry_run });
+    context.print(&json, || {
+        let would = if dry_run { "would remove" } else { "removed" };
+        let blobs = if removed.blobs == 1 { "blob" } else { "blobs" };
+        format!("{would} {} {blobs}, {}\n", removed.blobs, output::size(removed.bytes))
+    })
+}
+
+pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Result<ExitCode> {
+    let store = context.store()?;
+    let bar = Bar::new("check");
+    let checked = store.check(refs, read_data, &bar)?;
+    drop(bar);
+    let fault = |fault| match fault {
+        Fault::Missing => "missing",
+        Fault::WrongSize => "wrong size",
+        _ => "damaged",
+    };
+    let problems: Vec<_> = checked
+        .problems
+        .iter()
+        .map(|problem| {
+            let path: Vec<String> = problem.blob.path.iter().map(ToString::to_string).collect();
+            let digest = problem.blob.digest.to_string();
+            json!({ "image": problem.image, "fault": fault(problem.fault), "digest": digest, "path": path })
+        })
+        .collect();
+    let json = json!({
+        "images": checked.images, "blobs": checked.blobs, "bytes": checked.bytes,
+        "incomplete": checked.incomplete, "problems": problems,
+    });
+    context.print(&json, || {
+        let mut text = String::new();
+        for image in &checked.incomplete {
+            text.push_str(&format!("{image}: incomplete, as it was allowed to be\n"));
+        }
+        let read = if read_data { "read" } else { "seen" };
+        let (images, blobs, bytes) = (checked.images, checked.blobs, output::size(checked.bytes));
+        text + &format!("{images} images, {blobs} blobs {read}, {bytes}, {} problems\n", checked.problems.len())
+    })?;
+    let failures: Vec<_> = checked.problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
+    Failure::all(failures)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn reindex(context: &Context) -> Result<()> {
+    let (_, report) = context.options().create(false).reindex(context.path()?)?;
+    for (name, why) in &report.skipped {
+        tracing::warn!("{name}: not taken: {why}");
+    }
+    if let Some(why) = &report.lost {
+        tracing::warn!("the index before can't be read, so data, additional data and times are lost: {why}");
+    }
+    let json = json!({
+        "blobs": report.blobs, "refs": report.refs, "lost": report.lost,
+        "skipped": report.skipped.iter().map(|(name, why)| json!({ "ref": name, "why": why })).collect::<Vec<_>>(),
+    });
+    context.print(&json, || format!("{} blobs, {} refs\n", report.blobs, report.refs))
+}
+
+pub(crate) fn index(context: &Context, command: IndexCommand) -> Result<()> {
+    let store = context.store()?;
+    match command {
+        IndexCommand::Show => {}
+        IndexCommand::Convert { to } => {
+            store.base().convert(&to)?;
+        }
+    }
+    let name = store.base().index_name()?;
+    context.print(&json!({ "index": name }), || format!("{name}\n"))
+}

@@ -1,0 +1,56 @@
+use std::path::PathBuf;
+
+use oci_store::{Access, Digest, OpenOptions, Store, Wait};
+
+use crate::args::{Format, Global};
+use crate::failure::{Failure, Result, code};
+use crate::output;
+
+/// What every command has to do with.
+pub(crate) struct Context {
+    global: Global,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Self {
+        Self { global }
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        self.global.format == Format::Json
+    }
+
+    /// The store's folder: what is asked for, or the XDG data folder.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.global.store_path {
+            return Ok(path.clone());
+        }
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
+        data.map(|data| data.join("oci-store")).ok_or_else(|| {
+            Failure::new(code::USAGE, "no folder for the store: there is no HOME; name one with --store-path")
+        })
+    }
+
+    pub(crate) fn options(&self) -> OpenOptions {
+        let access = if self.global.shared { Access::Group } else { Access::Private };
+        oci_store::options()
+            .index(self.global.index.as_deref())
+            .access(access)
+            .wait(Wait { limit: self.global.lock_timeout })
+    }
+
+    pub(crate) fn store(&self) -> Result<Store> {
+        Ok(self.options().open(self.path()?)?)
+    }
+
+    /// The digest of what `text` names: a digest, or the beginning of one, or a ref.
+    pub(crate) fn digest(&self, store: &Store, text: &str) -> Result<Digest> {
+        Ok(store.find(text)?.digest)
+    }
+
+    /// Prints for people or for programs.
+    pub(crate) fn print<T: serde::Serialize>(&self, json: &T, text: impl FnOnce() -> String) -> Result<()> {
+        if self.json() { output::print_json(json) } else { output::print(&text()) }
+    }
+}

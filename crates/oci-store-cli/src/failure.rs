@@ -1,0 +1,81 @@
+use std::process::ExitCode;
+
+use oci_store::{Error, base};
+
+/// Why a command ends badly: one line for stderr, and an exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    lines: Vec<String>,
+}
+
+/// What exit codes say; 2 is clap's, for words that are off.
+pub(crate) mod code {
+    pub(crate) const ERROR: u8 = 1;
+    pub(crate) const USAGE: u8 = 2;
+    /// A check has found damage, or something missing.
+    pub(crate) const CHECK: u8 = 3;
+    pub(crate) const NOT_FOUND: u8 = 4;
+    pub(crate) const AMBIGUOUS: u8 = 5;
+    /// Ended by Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
+}
+
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    pub(crate) fn new(code: u8, line: impl ToString) -> Self {
+        Self { code, lines: vec![line.to_string()] }
+    }
+
+    /// Prints it, each error on a line of its own, and says how the process ends.
+    pub(crate) fn report(self) -> ExitCode {
+        for line in &self.lines {
+            // Names in it may come from a stranger's file.
+            let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            eprintln!("error: {line}");
+        }
+        ExitCode::from(self.code)
+    }
+
+    /// Several failures as one: the first says how the process ends.
+    pub(crate) fn all(failures: Vec<Self>) -> Result<()> {
+        let code = failures.first().map(|failure| failure.code);
+        let lines = failures.into_iter().flat_map(|failure| failure.lines).collect();
+        code.map_or(Ok(()), |code| Err(Self { code, lines }))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if let Error::Several { failed, .. } = error {
+            let lines = failed.into_iter().map(|(name, error)| format!("{name}: {error}")).collect();
+            return Self { code: code::ERROR, lines };
+        }
+        Self::new(code_of(&error), error)
+    }
+}
+
+impl From<base::Error> for Failure {
+    fn from(error: base::Error) -> Self {
+        Error::Base(error).into()
+    }
+}
+
+impl From<oci_store::cas::Error> for Failure {
+    fn from(error: oci_store::cas::Error) -> Self {
+        Error::Cas(error).into()
+    }
+}
+
+fn code_of(error: &Error) -> u8 {
+    match error {
+        Error::RefNotFound(_) | Error::NotInSource { .. } => code::NOT_FOUND,
+        Error::Base(base::Error::BlobNotFound(_)) => code::NOT_FOUND,
+        Error::Base(base::Error::Ambiguous { .. }) => code::AMBIGUOUS,
+        Error::Base(base::Error::Cancelled) => code::INTERRUPTED,
+        Error::Base(base::Error::InvalidPrefix { .. } | base::Error::InvalidName { .. }) => code::USAGE,
+        Error::InvalidRef { .. } => code::USAGE,
+        _ => code::ERROR,
+    }
+}

@@ -1,0 +1,81 @@
+//! What goes to stdout: data, and nothing else.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::failure::{Failure, Result, code};
+
+/// Writes to stdout. A reader that has seen enough is not an error.
+pub(crate) fn print(text: &str) -> Result<()> {
+    print_bytes(&mut text.as_bytes())
+}
+
+pub(crate) fn print_bytes(bytes: &mut dyn Read) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        // An error of the source is one of the source; one of stdout is not.
+        let n = match bytes.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Failure::from(oci_store::cas::Error::from(error))),
+        };
+        wrote(out.write_all(buffer.get(..n).unwrap_or_default()))?;
+    }
+    wrote(out.flush())
+}
+
+fn wrote(outcome: io::Result<()>) -> Result<()> {
+    match outcome {
+        Ok(()) => Ok(()),
+        // Nothing is half-done: all commands print when they are through.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Failure::new(code::ERROR, format!("stdout: {error}"))),
+    }
+}
+
+pub(crate) fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
+    let text = serde_json::to_string_pretty(value);
+    print(&(text.map_err(|error| Failure::new(code::ERROR, format!("stdout: {error}")))? + "\n"))
+}
+
+/// Rows in columns, each as wide as its widest cell, the last as it comes.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = head.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let mut line = |cells: [&str; N]| {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    };
+    line(head);
+    for row in rows {
+        line(row.each_ref().map(String::as_str));
+    }
+    text
+}
+
+/// `3 days ago`, from seconds since 1970.
+pub(crate) fn ago(seconds: u64) -> String {
+    let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap_or_default().as_secs();
+    let (n, unit) = match age {
+        0..120 => (age, "second"),
+        120..7_200 => (age / 60, "minute"),
+        7_200..172_800 => (age / 3600, "hour"),
+        _ => (age / 86_400, "day"),
+    };
+    format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
+}
+
+pub(crate) fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
