@@ -10,7 +10,7 @@ use oci_store::{PlatformSpec, RefName};
 /// The store's folder is itself an OCI image layout: skopeo, umoci, crane and others read images from it in
 /// place. Any number of commands may run on one store at once, gc included.
 #[derive(Debug, Parser)]
-#[command(name = "oci-store", version, max_term_width = 100)]
+#[command(name = "oci-store", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -7,13 +7,17 @@ mod failure;
 mod interrupt;
 mod output;
 mod progress;
+mod usage;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage::report(&error),
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .without_time()
