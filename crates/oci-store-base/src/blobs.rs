@@ -209,6 +209,7 @@ impl Txn<'_> {
         let digest = digest.clone();
         let info = BlobInfo { digest, size, media_type, created, used: now, verified: Some(now), damaged: false };
         self.write_blob(&info)?;
+        self.0.delete(&schema::of_digest(schema::PENDING, &info.digest))?;
         self.mark_dirty(&info.digest)
     }
 

@@ -145,7 +145,9 @@ impl LeaseHold for FileLease {
     }
 
     fn name(&self, digests: &[Digest]) -> Result<()> {
-        let mut text = String::with_capacity(digests.len() * 72);
+        // On a line of its own, whatever a write that failed has left.
+        let mut text = String::with_capacity(1 + digests.len() * 72);
+        text.push('\n');
         for digest in digests {
             text.push_str(&digest.to_string());
             text.push('\n');
@@ -207,11 +209,13 @@ pub(crate) fn flock(file: &File, path: &Path, name: &str, mode: Mode, wait: Wait
 fn block(file: &File, path: &Path, name: &str, mode: Mode) -> Result<()> {
     let (done, waiting) = mpsc::channel::<()>();
     let locked = thread::scope(|scope| {
-        scope.spawn(move || {
+        let watch = move || {
             if waiting.recv_timeout(TOLD_AFTER) == Err(mpsc::RecvTimeoutError::Timeout) {
                 tell(path, name);
             }
-        });
+        };
+        // Where there is no thread to be had, nothing is told.
+        let _ = thread::Builder::new().spawn_scoped(scope, watch);
         let locked = match mode {
             Mode::Shared => FileExt::lock_shared(file),
             Mode::Alone => FileExt::lock_exclusive(file),

@@ -137,11 +137,14 @@ impl LeaseGuard {
         // Named before it is visible: from then on a gc may meet it.
         self.name(std::slice::from_ref(&digest))?;
         self.state().exposed.insert(digest.clone());
-        batch.persist()?;
-        self.store.cas().sync()?;
-        self.state().persisted.insert(digest.clone());
         let blob = NewBlob { digest, size, media_type: media_type.to_owned() };
-        self.publish(std::slice::from_ref(&blob), |_| Ok::<_, Error>(()))?;
+        self.store.update(|txn| {
+            // In here, as a gc that has read the leases before can't unlink it then: nobody can stage it again.
+            batch.persist()?;
+            self.store.cas().sync()?;
+            self.state().persisted.insert(blob.digest.clone());
+            if self.admit(txn, &blob)? { Ok(()) } else { Err(Error::Gone(vec![blob.digest.clone()])) }
+        })?;
         Ok(blob)
     }
 
@@ -153,7 +156,8 @@ impl LeaseGuard {
     /// and publish again.
     ///
     /// # Errors
-    /// [`Error::Gone`]; what `body` returns; as [`Store::update`]; [`Error::Cas`].
+    /// [`Error::Gone`]; what `body` returns; as [`Store::update`]; [`Error::Cas`], also if a blob that is there
+    /// has another size.
     pub fn publish<T, E: From<Error>>(
         &self,
         blobs: &[NewBlob],
@@ -198,6 +202,14 @@ impl LeaseGuard {
         let persisted = self.state().persisted.contains(&blob.digest);
         let row = txn.view().blob(&blob.digest)?;
         match row {
+            Some(row) if !row.damaged && row.size != blob.size => {
+                return Err(Error::Cas(oci_store_cas::Error::SizeMismatch {
+                    digest: blob.digest.clone(),
+                    expected: blob.size,
+                    actual: row.size,
+                    truncated: row.size < blob.size,
+                }));
+            }
             Some(row) if !row.damaged && !row.media_type.is_empty() => txn.touch_blob(&blob.digest)?,
             Some(row) if !row.damaged => {
                 txn.write_blob(&crate::BlobInfo { media_type: blob.media_type.clone(), ..row })?;

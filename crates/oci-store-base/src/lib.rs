@@ -49,3 +49,7 @@ pub use reindex::{Rebuild, Reindexed};
 pub use schema::FORMAT;
 pub use store::Store;
 pub use txn::{Txn, View};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -104,6 +104,7 @@ impl OpenOptions {
         let root = root.as_ref();
         let mut parts = self.parts(root)?;
         if let Some(asked) = self.index.filter(|asked| *asked != parts.config.index) {
+            find_backend(&self.backends, &asked)?;
             return Err(Error::IndexMismatch { path: root.to_owned(), asked, found: parts.config.index });
         }
         if parts.config.format < FORMAT {
@@ -191,8 +192,9 @@ fn make(
     locks: &dyn Locks,
     wait: Wait,
 ) -> Result<()> {
-    if !is_free(root)? {
-        return Err(Error::NotAStore(root.to_owned()));
+    if !is_free(root, own)? {
+        // Unless another process has just made it.
+        return if Config::read(own)?.is_some() { Ok(()) } else { Err(Error::NotAStore(root.to_owned())) };
     }
     if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(Error::io(parent))?;
@@ -226,19 +228,19 @@ fn make(
     Ok(())
 }
 
-/// Whether a store may be made in a folder: it is absent or empty, or is a store in the making.
-fn is_free(root: &Path) -> Result<bool> {
-    let entries = match fs::read_dir(root) {
+/// Whether a store may be made in a folder: it is absent or empty, or is a store in the making, which has no blobs yet.
+fn is_free(root: &Path, own: &Path) -> Result<bool> {
+    Ok(is_empty(root)? || own.is_dir() && is_empty(&root.join("blobs"))?)
+}
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    let mut entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(Error::io(root)(error)),
+        Err(error) => return Err(Error::io(folder)(error)),
     };
-    let mut empty = true;
-    for entry in entries {
-        empty &= entry.map_err(Error::io(root))?.file_name() == "lost+found";
-    }
-    // Not from the same look: another process may be making it.
-    Ok(empty || root.join(OWN_FOLDER).is_dir())
+    // Every new file system has that one.
+    Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found")))
 }
 
 pub(crate) fn index_folder(own: &Path, epoch: u64) -> PathBuf {

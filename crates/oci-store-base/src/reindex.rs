@@ -208,13 +208,14 @@ impl OpenOptions {
         build: impl FnOnce(&Rebuild<'_>) -> Result<T>,
     ) -> Result<(Store, Reindexed, T)> {
         let root = root.as_ref();
-        let parts = self.parts(root)?;
-        let to = self.index_asked();
+        let options = self.create(false);
+        let parts = options.parts(root)?;
+        let to = options.index_asked();
         let replaced = replace(
             &parts.own,
             &*parts.locks,
-            self.backends(),
-            self.wait_policy(),
+            options.backends(),
+            options.wait_policy(),
             to.as_deref(),
             |_| true,
             |Replacing { old, new }| {
@@ -234,7 +235,7 @@ impl OpenOptions {
                 Ok::<_, Error>((found, built))
             },
         )?;
-        let store = self.index(None).open(root)?;
+        let store = options.index(None).open(root)?;
         match replaced {
             Some((_, (found, built))) => Ok((store, found, built)),
             None => Err(Error::NoStore(root.to_owned())),

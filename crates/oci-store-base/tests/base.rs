@@ -14,6 +14,8 @@ mod concurrency;
 mod data;
 #[path = "base/gc.rs"]
 mod gc;
+#[path = "base/keepers.rs"]
+mod keepers;
 #[path = "base/leases.rs"]
 mod leases;
 #[path = "base/locks.rs"]
@@ -22,8 +24,6 @@ mod locks;
 mod migration;
 #[path = "base/model.rs"]
 mod model;
-#[path = "base/names.rs"]
-mod names;
 #[path = "base/open.rs"]
 mod open;
 #[path = "base/reindex.rs"]

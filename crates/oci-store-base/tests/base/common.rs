@@ -16,105 +16,113 @@ use oci_store_index_sqlite::SqliteBackend;
 use tempfile::TempDir;
 
 /// The type of the records that are roots.
-pub const REF: &str = "ref";
+pub(crate) const REF: &str = "ref";
 
 /// A folder for one store, and the backends to open it with.
-pub struct Bench {
-    pub name: &'static str,
+pub(crate) struct Bench {
+    pub(crate) name: &'static str,
     dir: TempDir,
     memory: MemoryBackend,
 }
 
 /// One for each backend.
-pub fn benches() -> Vec<Bench> {
+pub(crate) fn benches() -> Vec<Bench> {
     ["memory", "lmdb", "sqlite"].into_iter().map(Bench::new).collect()
 }
 
 /// Those that live on disk: other processes see them.
-pub fn disk_benches() -> Vec<Bench> {
+pub(crate) fn disk_benches() -> Vec<Bench> {
     ["lmdb", "sqlite"].into_iter().map(Bench::new).collect()
 }
 
 impl Bench {
-    pub fn new(name: &'static str) -> Self {
-        Self { name, dir: tempfile::tempdir().unwrap(), memory: MemoryBackend::default() }
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, dir: temporary(), memory: MemoryBackend::default() }
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("store")
     }
 
-    pub fn own(&self) -> PathBuf {
+    pub(crate) fn own(&self) -> PathBuf {
         self.root().join(".oci-store")
     }
 
-    pub fn backends(&self) -> Vec<Arc<dyn Backend>> {
+    pub(crate) fn backends(&self) -> Vec<Arc<dyn Backend>> {
         backends(self.name, &self.memory)
     }
 
-    pub fn backend(&self) -> Arc<dyn Backend> {
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
         self.backends().remove(0)
     }
 
-    pub fn options(&self) -> OpenOptions {
+    pub(crate) fn options(&self) -> OpenOptions {
         OpenOptions::new("test", self.backends())
     }
 
-    pub fn open(&self) -> Store {
+    pub(crate) fn open(&self) -> Store {
         self.options().open(self.root()).unwrap()
     }
 }
 
+/// In memory where that can be: a disk's syncs are most of what the tests would wait for. `TMPDIR` has them elsewhere.
+fn temporary() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    match TempDir::new_in(memory) {
+        Ok(dir) if std::env::var_os("TMPDIR").is_none() => dir,
+        _ => tempfile::tempdir().unwrap(),
+    }
+}
+
 /// All backends, with the one called `name` first.
-pub fn backends(name: &str, memory: &MemoryBackend) -> Vec<Arc<dyn Backend>> {
-    let mut all: Vec<Arc<dyn Backend>> =
-        vec![Arc::new(memory.clone()), Arc::new(LmdbBackend::default()), Arc::new(SqliteBackend::default())];
+pub(crate) fn backends(name: &str, memory: &MemoryBackend) -> Vec<Arc<dyn Backend>> {
+    let mut all: Vec<Arc<dyn Backend>> = vec![Arc::new(memory.clone()), Arc::new(LmdbBackend), Arc::new(SqliteBackend)];
     all.sort_by_key(|backend| backend.name() != name);
     all
 }
 
-pub fn digest(bytes: &[u8]) -> Digest {
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
     let mut hasher = oci_store_cas::Hasher::new(Algorithm::Sha256).unwrap();
     hasher.update(bytes);
     hasher.finish()
 }
 
-pub fn any() -> Expect {
+pub(crate) fn any() -> Expect {
     Expect::any(Algorithm::Sha256)
 }
 
 /// Writes a blob under a lease.
-pub fn write(lease: &LeaseGuard, bytes: &[u8]) -> NewBlob {
+pub(crate) fn write(lease: &LeaseGuard, bytes: &[u8]) -> NewBlob {
     lease.write(any(), "text/plain", &mut &bytes[..]).unwrap()
 }
 
 /// Writes a blob that nothing keeps.
-pub fn loose(store: &Store, bytes: &[u8]) -> Digest {
+pub(crate) fn loose(store: &Store, bytes: &[u8]) -> Digest {
     write(&store.lease("test").unwrap(), bytes).digest
 }
 
 /// Writes a blob that the record `key` keeps.
-pub fn put(store: &Store, key: &str, bytes: &[u8]) -> Digest {
+pub(crate) fn put(store: &Store, key: &str, bytes: &[u8]) -> Digest {
     let lease = store.lease("test").unwrap();
     let blob = write(&lease, bytes);
     set_ref(store, key, &blob.digest);
     blob.digest
 }
 
-pub fn set_ref(store: &Store, key: &str, blob: &Digest) {
+pub(crate) fn set_ref(store: &Store, key: &str, blob: &Digest) {
     let set = store.update(|txn| txn.set_data(Space::Store, REF, key, b"", Some(blob), Condition::Any));
     set.unwrap();
 }
 
-pub fn drop_ref(store: &Store, key: &str) {
+pub(crate) fn drop_ref(store: &Store, key: &str) {
     store.update(|txn| txn.delete_data(Space::Store, REF, key, Condition::Any)).unwrap();
 }
 
-pub fn edge(child: &Digest, link: Link) -> Edge {
+pub(crate) fn edge(child: &Digest, link: Link) -> Edge {
     Edge { child: child.clone(), role: 7, link }
 }
 
-pub fn link(store: &Store, parent: &Digest, edges: &[(&Digest, Link)]) {
+pub(crate) fn link(store: &Store, parent: &Digest, edges: &[(&Digest, Link)]) {
     let edges: Vec<Edge> = edges.iter().map(|(child, link)| edge(child, *link)).collect();
     // A type for each call: edges of one are read once.
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
@@ -122,28 +130,28 @@ pub fn link(store: &Store, parent: &Digest, edges: &[(&Digest, Link)]) {
     store.update(|txn| txn.add_edges(parent, &kind, &edges)).unwrap();
 }
 
-pub fn collect(store: &Store, extent: Extent) -> Collected {
+pub(crate) fn collect(store: &Store, extent: Extent) -> Collected {
     store.collect(&[REF], extent, false).unwrap()
 }
 
 /// Both halves of a plain gc; returns what the second took.
-pub fn gc(store: &Store) -> Collected {
+pub(crate) fn gc(store: &Store) -> Collected {
     collect(store, Extent::Changed);
     store.unlink_pending().unwrap()
 }
 
 /// The gc after the first one, which is always full.
-pub fn settle(store: &Store) {
+pub(crate) fn settle(store: &Store) {
     collect(store, Extent::Full);
     store.unlink_pending().unwrap();
 }
 
-pub fn rows(store: &Store) -> BTreeSet<Digest> {
+pub(crate) fn rows(store: &Store) -> BTreeSet<Digest> {
     let blobs = store.view(|view| view.blobs(&Default::default(), None, usize::MAX)).unwrap();
     blobs.into_iter().map(|blob| blob.digest).collect()
 }
 
-pub fn files(store: &Store) -> BTreeSet<Digest> {
+pub(crate) fn files(store: &Store) -> BTreeSet<Digest> {
     let mut files = BTreeSet::new();
     let list = store.cas().list(&mut |digest, _| {
         files.insert(digest);
@@ -155,24 +163,24 @@ pub fn files(store: &Store) -> BTreeSet<Digest> {
 
 /// What is there, as rows and as files, is exactly this.
 #[track_caller]
-pub fn assert_blobs(store: &Store, wanted: &[&Digest]) {
+pub(crate) fn assert_blobs(store: &Store, wanted: &[&Digest]) {
     let wanted: BTreeSet<Digest> = wanted.iter().map(|digest| (*digest).clone()).collect();
     assert_eq!(rows(store), wanted, "rows");
     assert_eq!(files(store), wanted, "files");
 }
 
-pub fn has_row(store: &Store, digest: &Digest) -> bool {
+pub(crate) fn has_row(store: &Store, digest: &Digest) -> bool {
     store.view(|view| view.blob(digest)).unwrap().is_some()
 }
 
-pub fn read(store: &Store, digest: &Digest) -> Vec<u8> {
+pub(crate) fn read(store: &Store, digest: &Digest) -> Vec<u8> {
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut store.read_blob_verified(digest).unwrap(), &mut bytes).unwrap();
     bytes
 }
 
 /// The names in a folder; none if it is absent.
-pub fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
@@ -180,7 +188,7 @@ pub fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Every file under a folder, with its bytes.
-pub fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut tree = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -195,10 +203,10 @@ pub fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     tree
 }
 
-pub type Row = (Vec<u8>, Vec<u8>);
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
 /// Every row of an index, as it is on disk.
-pub fn raw_rows(backend: &dyn Backend, folder: &Path) -> Vec<Row> {
+pub(crate) fn raw_rows(backend: &dyn Backend, folder: &Path) -> Vec<Row> {
     use oci_store_index::IndexExt as _;
     let mut rows = Vec::new();
     let index = backend.open(folder).unwrap();
@@ -213,16 +221,16 @@ pub fn raw_rows(backend: &dyn Backend, folder: &Path) -> Vec<Row> {
 }
 
 /// The index folder that the config names now.
-pub fn index_folder(own: &Path) -> PathBuf {
+pub(crate) fn index_folder(own: &Path) -> PathBuf {
     own.join("index").join(config(own)["epoch"].to_string())
 }
 
-pub fn config(own: &Path) -> serde_json::Value {
+pub(crate) fn config(own: &Path) -> serde_json::Value {
     serde_json::from_slice(&fs::read(own.join("config.json")).unwrap()).unwrap()
 }
 
 /// Replaces one field of the config, as another version of the program would.
-pub fn set_config(own: &Path, field: &str, value: serde_json::Value) {
+pub(crate) fn set_config(own: &Path, field: &str, value: serde_json::Value) {
     let mut config = config(own);
     config[field] = value;
     let new = own.join("config.new");
@@ -232,7 +240,7 @@ pub fn set_config(own: &Path, field: &str, value: serde_json::Value) {
 
 /// `Result::unwrap_err` for what has no `Debug`.
 #[track_caller]
-pub fn failure<T>(result: Result<T>) -> oci_store_base::Error {
+pub(crate) fn failure<T>(result: Result<T>) -> oci_store_base::Error {
     match result {
         Ok(_) => panic!("should have failed"),
         Err(error) => error,
