@@ -22,6 +22,7 @@ pub(crate) fn migrate(own: &Path, locks: &dyn Locks, backends: &[Arc<dyn Backend
         backends,
         wait,
         None,
+        None,
         |config: &Config| config.format < FORMAT,
         |Replacing { old, new }| {
             let old =

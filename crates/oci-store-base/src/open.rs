@@ -12,6 +12,7 @@ use crate::config::{Config, Stamp, sync_folder};
 use crate::file_locks::FileLocks;
 use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::migrate::migrate;
+use crate::replace::epochs;
 use crate::schema::FORMAT;
 use crate::store::EPOCH;
 use crate::{Error, Result, Store, Txn};
@@ -102,20 +103,20 @@ impl OpenOptions {
     /// [`Error::Config`]; [`Error::Io`], [`Error::Index`].
     pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
         let root = root.as_ref();
-        let mut parts = self.parts(root)?;
+        let (mut parts, mut stamp) = self.parts(root)?;
         if let Some(asked) = self.index.filter(|asked| *asked != parts.config.index) {
             find_backend(&self.backends, &asked)?;
             return Err(Error::IndexMismatch { path: root.to_owned(), asked, found: parts.config.index });
         }
         if parts.config.format < FORMAT {
             migrate(&parts.own, &*parts.locks, &self.backends, self.wait)?;
-            (parts.config, parts.stamp) = Config::read(&parts.own)?.ok_or_else(|| Error::NoStore(root.to_owned()))?;
+            (parts.config, stamp) = Config::read(&parts.own)?.ok_or_else(|| Error::NoStore(root.to_owned()))?;
         }
-        Store::assemble(root, parts, self.backends, self.wait)
+        Store::assemble(root, parts, stamp, self.backends, self.wait)
     }
 
     /// All but the index: the store is there, is of the right kind, and may be written.
-    pub(crate) fn parts(&self, root: &Path) -> Result<Parts> {
+    pub(crate) fn parts(&self, root: &Path) -> Result<(Parts, Stamp)> {
         let own = root.join(OWN_FOLDER);
         if Config::read(&own)?.is_none() {
             if !self.create {
@@ -127,6 +128,23 @@ impl OpenOptions {
         }
         // Another process may have made it, and otherwise than this one would have.
         let (config, stamp) = Config::read(&own)?.ok_or_else(|| Error::NoStore(root.to_owned()))?;
+        Ok((self.parts_of(root, own, config)?, stamp))
+    }
+
+    /// The same, or if there is no config but are blobs: the folders that a store needs, and the config that it is
+    /// to get when it has an index.
+    pub(crate) fn parts_or_lost(&self, root: &Path) -> Result<(Parts, Option<Config>)> {
+        let own = root.join(OWN_FOLDER);
+        if Config::read(&own)?.is_some() || !root.join("blobs").is_dir() {
+            return Ok((self.parts(root)?.0, None));
+        }
+        let mut config = self.new_config()?;
+        make_folders(root, config.access())?;
+        config.epoch = epochs(&own)?.into_iter().max().unwrap_or(0);
+        Ok((self.parts_of(root, own, config.clone())?, Some(config)))
+    }
+
+    fn parts_of(&self, root: &Path, own: PathBuf, config: Config) -> Result<Parts> {
         if config.kind != self.kind {
             return Err(Error::Kind { path: root.to_owned(), expected: self.kind.clone(), found: config.kind });
         }
@@ -136,7 +154,7 @@ impl OpenOptions {
         let blobs = || FolderCas::new(root.join("blobs"), own.join("ingest"), config.access());
         let cas = self.cas.clone().unwrap_or_else(|| Arc::new(blobs()));
         let locks = self.locks_of(&own, &config);
-        Ok(Parts { own, config, stamp, cas, locks })
+        Ok(Parts { own, config, cas, locks })
     }
 
     fn locks_of(&self, own: &Path, config: &Config) -> Arc<dyn Locks> {
@@ -171,7 +189,6 @@ impl OpenOptions {
 pub(crate) struct Parts {
     pub(crate) own: PathBuf,
     pub(crate) config: Config,
-    pub(crate) stamp: Stamp,
     pub(crate) cas: Arc<dyn Cas>,
     pub(crate) locks: Arc<dyn Locks>,
 }
@@ -207,9 +224,7 @@ fn make(
     if Config::read(own)?.is_some() {
         return Ok(());
     }
-    for folder in ["blobs", ".oci-store/leases", ".oci-store/ingest", ".oci-store/index"] {
-        make_folder(&root.join(folder), config.access())?;
-    }
+    make_folders(root, config.access())?;
     let folder = index_folder(own, config.epoch);
     // What an attempt left that did not get to its end, perhaps over another backend.
     if folder.exists() {
@@ -226,6 +241,12 @@ fn make(
     let above = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _ = sync_folder(above);
     Ok(())
+}
+
+/// All that a store has but files.
+fn make_folders(root: &Path, access: Access) -> Result<()> {
+    let own = ["", "locks", "leases", "ingest", "index"].map(|folder| root.join(OWN_FOLDER).join(folder));
+    own.iter().chain([&root.join("blobs")]).try_for_each(|folder| make_folder(folder, access))
 }
 
 /// Whether a store may be made in a folder: it is absent or empty, or is a store in the making, which has no blobs yet.

@@ -200,6 +200,9 @@ impl OpenOptions {
     /// on top. What the blobs don't tell is carried over from the index before, if that can be read. That
     /// index is kept as a backup. Atomic: a crash in the middle leaves the store as it was.
     ///
+    /// A folder with `blobs/` in it that has lost its config, or never was a store, becomes one: over the index
+    /// that was asked for, or the first.
+    ///
     /// # Errors
     /// What `build` returns, and as [`open`](Self::open).
     pub fn reindex<T>(
@@ -209,7 +212,7 @@ impl OpenOptions {
     ) -> Result<(Store, Reindexed, T)> {
         let root = root.as_ref();
         let options = self.create(false);
-        let parts = options.parts(root)?;
+        let (parts, lost_config) = options.parts_or_lost(root)?;
         let to = options.index_asked();
         let replaced = replace(
             &parts.own,
@@ -217,6 +220,7 @@ impl OpenOptions {
             options.backends(),
             options.wait_policy(),
             to.as_deref(),
+            lost_config,
             |_| true,
             |Replacing { old, new }| {
                 let old = old.as_ref();

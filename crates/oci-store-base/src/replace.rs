@@ -31,26 +31,36 @@ pub(crate) struct Replacing {
 
 /// Replaces the index of the store whose own folder is `own`, alone, by one over the backend `to` (or the same
 /// as now) that `fill` fills. `needed` says whether it is still to be done, now that nobody else can do it. A
-/// crash in the middle leaves the store as it was.
+/// crash in the middle leaves the store as it was. A store that has lost its config gets `lost_config`, if there
+/// is one.
+#[allow(clippy::too_many_arguments, reason = "what a store consists of, and what is to become of it")]
 pub(crate) fn replace<T, E: From<Error>>(
     own: &Path,
     locks: &dyn Locks,
     backends: &[Arc<dyn Backend>],
     wait: Wait,
     to: Option<&str>,
+    lost_config: Option<Config>,
     needed: impl FnOnce(&Config) -> bool,
     fill: impl FnOnce(&Replacing) -> Result<T, E>,
 ) -> Result<Option<(Current, T)>, E> {
     let _turn = locks.lock(Lock::Turnstile, Mode::Alone, wait)?;
     let _store = locks.lock(Lock::Store, Mode::Alone, wait)?;
     let absent = || Error::NoStore(own.parent().unwrap_or(own).to_owned());
-    let (config, _) = Config::read(own)?.ok_or_else(absent)?;
+    let read = Config::read(own)?.map(|(config, _)| config);
+    let known = read.is_some();
+    let config = read.or(lost_config).ok_or_else(absent)?;
     if !needed(&config) {
         return Ok(None);
     }
     let backend = find_backend(backends, to.unwrap_or(&config.index))?;
     let old_folder = index_folder(own, config.epoch);
-    let old = find_backend(backends, &config.index).and_then(|backend| open_existing(&*backend, &old_folder, &config));
+    let old = if known {
+        find_backend(backends, &config.index).and_then(|backend| open_existing(&*backend, &old_folder, &config))
+    } else {
+        // It may be of any kind: a backend that opens another's folder would put its own files there.
+        Err(Error::IndexLost { path: old_folder, why: "the store's config was gone".to_owned() })
+    };
     let next = Config { format: FORMAT, index: backend.name().to_owned(), epoch: config.epoch + 1, ..config.clone() };
     let folder = index_folder(own, next.epoch);
     // What an attempt left that did not get to its end.
@@ -89,14 +99,21 @@ pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Confi
     }
 }
 
-/// Removes the oldest backups.
-fn prune(own: &Path, epoch: u64) -> Result<()> {
+/// The epochs whose folders are there.
+pub(crate) fn epochs(own: &Path) -> Result<Vec<u64>> {
     let folder = own.join("index");
-    let mut former = Vec::new();
+    let mut epochs = Vec::new();
     for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
         let name = entry.map_err(Error::io(&folder))?.file_name();
-        former.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()).filter(|number| *number < epoch));
+        epochs.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
     }
+    Ok(epochs)
+}
+
+/// Removes the oldest backups.
+fn prune(own: &Path, epoch: u64) -> Result<()> {
+    let mut former = epochs(own)?;
+    former.retain(|number| *number < epoch);
     former.sort_unstable_by(|a, b| b.cmp(a));
     for number in former.into_iter().skip(BACKUPS) {
         let folder = index_folder(own, number);
@@ -145,6 +162,7 @@ impl Store {
             self.backends(),
             self.wait(),
             Some(to),
+            None,
             |config| config.index != to,
             |Replacing { old, new }| match old {
                 Ok(old) => copy_rows(&**old, &**new, &|_, _| true),

@@ -41,8 +41,14 @@ pub(crate) struct Current {
 }
 
 impl Store {
-    pub(crate) fn assemble(root: &Path, parts: Parts, backends: Vec<Arc<dyn Backend>>, wait: Wait) -> Result<Self> {
-        let Parts { own, config, stamp, cas, locks } = parts;
+    pub(crate) fn assemble(
+        root: &Path,
+        parts: Parts,
+        stamp: Stamp,
+        backends: Vec<Arc<dyn Backend>>,
+        wait: Wait,
+    ) -> Result<Self> {
+        let Parts { own, config, cas, locks } = parts;
         let backend = find_backend(&backends, &config.index)?;
         let index = open_existing(&*backend, &index_folder(&own, config.epoch), &config)?;
         let access = config.access();

@@ -184,3 +184,31 @@ fn beside_an_import() {
         assert_blobs(&store, &[&blob]);
     }
 }
+
+#[test]
+fn without_anything_but_blobs() {
+    for bench in disk_benches() {
+        let blob = {
+            let store = bench.open();
+            settle(&store);
+            put(&store, "r", b"root")
+        };
+        fs::remove_dir_all(bench.root().join(".oci-store")).unwrap();
+        failure(bench.options().open(bench.root()));
+
+        let (store, found, ()) = bench.options().reindex(bench.root(), |_| Ok(())).unwrap();
+        assert_eq!(found.blobs, 1, "{}", bench.name);
+        assert!(found.lost.unwrap().contains("config"), "{}", bench.name);
+        assert_eq!(read(&store, &blob), b"root");
+        assert_eq!(config(&bench.own())["epoch"], 1);
+
+        // With the folders of former indexes left: none of them is touched.
+        let mark = bench.root().join(".oci-store/index/7/mark");
+        fs::create_dir(mark.parent().unwrap()).unwrap();
+        fs::write(&mark, b"").unwrap();
+        fs::remove_file(bench.root().join(".oci-store/config.json")).unwrap();
+        bench.options().reindex(bench.root(), |_| Ok(())).unwrap();
+        assert_eq!(config(&bench.own())["epoch"], 8);
+        assert!(mark.exists());
+    }
+}
