@@ -15,10 +15,13 @@
 mod blobs;
 mod collect;
 mod config;
+mod convert;
+mod current;
 mod data;
 mod edges;
 mod error;
 mod file_locks;
+mod keeper;
 mod lease;
 mod locks;
 mod mark;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use oci_store_index::{Backend, Index, IndexExt};
 
 use crate::config::Config;
+use crate::current::Current;
 use crate::locks::{Locks, Wait};
 use crate::replace::{Replacing, copy_rows, replace};
 use crate::schema::{self, FORMAT};
-use crate::store::Current;
 use crate::{Error, Result, Txn, View};
 
 /// Brings a store of an older format to today's, alone; the index before stays as a backup. If somebody else was

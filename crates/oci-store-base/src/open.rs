@@ -9,12 +9,12 @@ use oci_store_cas::{Access, Cas, folder::FolderCas};
 use oci_store_index::{Backend, IndexExt};
 
 use crate::config::{Config, Stamp, sync_folder};
+use crate::current::{EPOCH, epochs, find_backend, index_folder};
 use crate::file_locks::FileLocks;
 use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::migrate::migrate;
-use crate::replace::epochs;
 use crate::schema::FORMAT;
-use crate::store::EPOCH;
+use crate::store::Parts;
 use crate::{Error, Result, Store, Txn};
 
 /// The folder of a store that is its own, beside `blobs/`.
@@ -185,21 +185,6 @@ impl OpenOptions {
     }
 }
 
-/// What a store consists of, but for its index.
-pub(crate) struct Parts {
-    pub(crate) own: PathBuf,
-    pub(crate) config: Config,
-    pub(crate) cas: Arc<dyn Cas>,
-    pub(crate) locks: Arc<dyn Locks>,
-}
-
-pub(crate) fn find_backend(backends: &[Arc<dyn Backend>], name: &str) -> Result<Arc<dyn Backend>> {
-    backends.iter().find(|backend| backend.name() == name).cloned().ok_or_else(|| {
-        let known: Vec<&str> = backends.iter().map(|backend| backend.name()).collect();
-        Error::NoBackend { name: name.to_owned(), known: known.join(", ") }
-    })
-}
-
 /// Makes a store's folders, and last of all its config. Whoever comes second finds it made.
 fn make(
     root: &Path,
@@ -218,7 +203,7 @@ fn make(
     }
     // Its own folder first: one that has it is a store in the making, and not somebody's other folder.
     for folder in ["", OWN_FOLDER, ".oci-store/locks"] {
-        make_folder(&root.join(folder), config.access())?;
+        config.access().make_folder(&root.join(folder))?;
     }
     let _alone = locks.lock(Lock::Store, Mode::Alone, wait)?;
     if Config::read(own)?.is_some() {
@@ -230,7 +215,7 @@ fn make(
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }
-    make_folder(&folder, config.access())?;
+    config.access().make_folder(&folder)?;
     let index = find_backend(backends, &config.index)?.open(&folder)?;
     index.write(|txn| Txn(txn).set_number(EPOCH, config.epoch))?;
     sync_folder(&folder)?;
@@ -245,8 +230,12 @@ fn make(
 
 /// All that a store has but files.
 fn make_folders(root: &Path, access: Access) -> Result<()> {
-    let own = ["", "locks", "leases", "ingest", "index"].map(|folder| root.join(OWN_FOLDER).join(folder));
-    own.iter().chain([&root.join("blobs")]).try_for_each(|folder| make_folder(folder, access))
+    let own = root.join(OWN_FOLDER);
+    for folder in [own.clone(), own.join("locks"), own.join("leases"), own.join("ingest"), own.join("index")] {
+        access.make_folder(&folder)?;
+    }
+    access.make_folder(&root.join("blobs"))?;
+    Ok(())
 }
 
 /// Whether a store may be made in a folder: it is absent or empty, or is a store in the making, which has no blobs yet.
@@ -262,15 +251,6 @@ fn is_empty(folder: &Path) -> Result<bool> {
     };
     // Every new file system has that one.
     Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found")))
-}
-
-pub(crate) fn index_folder(own: &Path, epoch: u64) -> PathBuf {
-    own.join("index").join(epoch.to_string())
-}
-
-pub(crate) fn make_folder(folder: &Path, access: Access) -> Result<()> {
-    access.make_folder(folder)?;
-    Ok(())
 }
 
 /// Whether this process may write the store; a read-only mount counts as no.

@@ -10,12 +10,11 @@ use std::sync::Arc;
 
 use oci_store_index::{Backend, Index, IndexExt};
 
-use crate::config::Config;
+use crate::config::{Config, sync_folder};
+use crate::current::{Current, EPOCH, epochs, find_backend, index_folder, open_existing};
 use crate::locks::{Lock, Locks, Mode, Wait};
-use crate::open::{find_backend, index_folder, make_folder};
 use crate::schema::FORMAT;
-use crate::store::{Current, EPOCH};
-use crate::{Error, Result, Store, Txn};
+use crate::{Error, Result, Txn};
 
 /// Former indexes that are kept as backups.
 const BACKUPS: usize = 5;
@@ -67,14 +66,14 @@ pub(crate) fn replace<T, E: From<Error>>(
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }
-    make_folder(&own.join("index"), config.access())?;
-    make_folder(&folder, config.access())?;
+    config.access().make_folder(&own.join("index")).map_err(Error::from)?;
+    config.access().make_folder(&folder).map_err(Error::from)?;
     let new = backend.open(&folder).map_err(Error::from)?;
     let replacing = Replacing { old, new: Arc::clone(&new) };
     let filled = fill(&replacing)?;
     new.write(|txn| Txn(txn).set_number(EPOCH, next.epoch))?;
-    crate::config::sync_folder(&folder)?;
-    crate::config::sync_folder(&own.join("index"))?;
+    sync_folder(&folder)?;
+    sync_folder(&own.join("index"))?;
     next.write(own)?;
     // It is done: a backup too many is no failure.
     if let Err(error) = prune(own, next.epoch) {
@@ -82,32 +81,6 @@ pub(crate) fn replace<T, E: From<Error>>(
     }
     let (config, stamp) = Config::read(own)?.ok_or_else(absent)?;
     Ok(Some((Current { config, stamp, index: new }, filled)))
-}
-
-/// Opens the index that a config names; never one that is not it.
-pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Config) -> Result<Arc<dyn Index>> {
-    let lost = |why: String| Error::IndexLost { path: folder.to_owned(), why };
-    if !folder.is_dir() {
-        return Err(lost("its folder is gone".to_owned()));
-    }
-    let index = backend.open(folder).map_err(|error| lost(error.to_string()))?;
-    match index.read(|txn| crate::View(txn).number(EPOCH)) {
-        Ok(epoch) if epoch == config.epoch => Ok(index),
-        Ok(0) => Err(lost("it is empty".to_owned())),
-        Ok(other) => Err(lost(format!("it is that of epoch {other}"))),
-        Err(error) => Err(lost(error.to_string())),
-    }
-}
-
-/// The epochs whose folders are there.
-pub(crate) fn epochs(own: &Path) -> Result<Vec<u64>> {
-    let folder = own.join("index");
-    let mut epochs = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
-        let name = entry.map_err(Error::io(&folder))?.file_name();
-        epochs.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
-    }
-    Ok(epochs)
 }
 
 /// Removes the oldest backups.
@@ -145,32 +118,5 @@ pub(crate) fn copy_rows(from: &dyn Index, to: &dyn Index, takes: &dyn Fn(&[u8], 
             }
             Ok::<_, Error>(())
         })?;
-    }
-}
-
-impl Store {
-    /// Converts the store's index to the backend called `to`: every row, as it is. Says whether there was anything
-    /// to do. Others wait meanwhile, and go on over the new index. The index before is kept as a backup.
-    ///
-    /// # Errors
-    /// [`Error::NoBackend`], [`Error::IndexLost`], [`Error::Index`], [`Error::Io`], [`Error::LockTimeout`].
-    pub fn convert(&self, to: &str) -> Result<bool> {
-        find_backend(self.backends(), to)?;
-        let replaced = replace(
-            self.own_folder(),
-            self.locks(),
-            self.backends(),
-            self.wait(),
-            Some(to),
-            None,
-            |config| config.index != to,
-            |Replacing { old, new }| match old {
-                Ok(old) => copy_rows(&**old, &**new, &|_, _| true),
-                Err(error) => Err(Error::IndexLost { path: self.own_folder().to_owned(), why: error.to_string() }),
-            },
-        )?;
-        let Some((current, _)) = replaced else { return Ok(false) };
-        self.set_current(current);
-        Ok(true)
     }
 }

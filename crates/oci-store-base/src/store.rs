@@ -2,17 +2,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use oci_store_cas::{Access, Blob, Cas, Digest, VerifyReader};
-use oci_store_index::{Backend, Index, IndexExt};
+use oci_store_index::{Backend, IndexExt};
 
 use crate::config::{Config, Stamp};
+use crate::current::{Current, find_backend, index_folder, open_existing};
 use crate::lease::LeaseGuard;
 use crate::locks::{Guard, Lease, Lock, Locks, Mode, Wait};
-use crate::open::{Parts, find_backend, index_folder};
-use crate::replace::open_existing;
 use crate::{Error, Result, Txn, View};
 
-/// The number in an index that says which one it is. One without it was never filled.
-pub(crate) const EPOCH: &str = "epoch";
+/// What a store consists of, but for its index.
+pub(crate) struct Parts {
+    pub(crate) own: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) cas: Arc<dyn Cas>,
+    pub(crate) locks: Arc<dyn Locks>,
+}
 
 /// A store, open. Clones are cheap and share everything; threads and processes may use one folder as they like.
 #[derive(Clone, Debug)]
@@ -30,14 +34,6 @@ struct Inner {
     backends: Vec<Arc<dyn Backend>>,
     wait: Wait,
     current: RwLock<Current>,
-}
-
-/// The index in use. Another process may put another one in its place: each transaction looks.
-#[derive(Clone, Debug)]
-pub(crate) struct Current {
-    pub(crate) config: Config,
-    pub(crate) stamp: Stamp,
-    pub(crate) index: Arc<dyn Index>,
 }
 
 impl Store {

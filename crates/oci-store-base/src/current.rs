@@ -1,0 +1,60 @@
+//! The index in use: which one it is, and where it lies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci_store_index::{Backend, Index, IndexExt};
+
+use crate::config::{Config, Stamp};
+use crate::{Error, Result, View};
+
+/// The number in an index that says which one it is. One without it was never filled.
+pub(crate) const EPOCH: &str = "epoch";
+
+/// The index in use. Another process may put another one in its place: each transaction looks.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    pub(crate) config: Config,
+    pub(crate) stamp: Stamp,
+    pub(crate) index: Arc<dyn Index>,
+}
+
+/// The backend of that name.
+pub(crate) fn find_backend(backends: &[Arc<dyn Backend>], name: &str) -> Result<Arc<dyn Backend>> {
+    backends.iter().find(|backend| backend.name() == name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = backends.iter().map(|backend| backend.name()).collect();
+        Error::NoBackend { name: name.to_owned(), known: known.join(", ") }
+    })
+}
+
+/// Where the index of an epoch lies.
+pub(crate) fn index_folder(own: &Path, epoch: u64) -> PathBuf {
+    own.join("index").join(epoch.to_string())
+}
+
+/// Opens the index that a config names; never one that is not it.
+pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Config) -> Result<Arc<dyn Index>> {
+    let lost = |why: String| Error::IndexLost { path: folder.to_owned(), why };
+    if !folder.is_dir() {
+        return Err(lost("its folder is gone".to_owned()));
+    }
+    let index = backend.open(folder).map_err(|error| lost(error.to_string()))?;
+    match index.read(|txn| View(txn).number(EPOCH)) {
+        Ok(epoch) if epoch == config.epoch => Ok(index),
+        Ok(0) => Err(lost("it is empty".to_owned())),
+        Ok(other) => Err(lost(format!("it is that of epoch {other}"))),
+        Err(error) => Err(lost(error.to_string())),
+    }
+}
+
+/// The epochs whose folders are there.
+pub(crate) fn epochs(own: &Path) -> Result<Vec<u64>> {
+    let folder = own.join("index");
+    let mut epochs = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
+        let name = entry.map_err(Error::io(&folder))?.file_name();
+        epochs.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    Ok(epochs)
+}
