@@ -143,7 +143,8 @@ struct FolderStage<'b> {
 
 impl Write for FolderStage<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        // With its path: whoever copies into it has to tell a full disk here from a bad one at the source.
+        self.file.write(bytes).map_err(|error| Error::io(&self.staged.path)(error).into())
     }
 
     fn flush(&mut self) -> io::Result<()> {
