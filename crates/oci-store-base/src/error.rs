@@ -22,7 +22,7 @@ pub enum Error {
     NotAStore(PathBuf),
 
     /// The store may be read but not written, so its index can't be opened.
-    #[error("{}: no right to write the store", .0.display())]
+    #[error("{}: no right to write the store, and without it none to use its index", .0.display())]
     ReadOnly(PathBuf),
 
     /// The store belongs to another kind of program: an appc store was opened as an OCI one, say.

@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 
-use oci_store::{Access, Digest, OpenOptions, Store, Wait};
+use oci_store::{Access, Digest, Error, Layout, OpenOptions, Store, Wait, base};
 
 use crate::args::{Format, Global};
 use crate::failure::{Failure, Result, code};
 use crate::output;
+use crate::reader::Reader;
 
 /// What every command has to do with.
 pub(crate) struct Context {
@@ -42,6 +43,18 @@ impl Context {
 
     pub(crate) fn store(&self) -> Result<Store> {
         Ok(self.options().open(self.path()?)?)
+    }
+
+    /// For commands that only read: without the right to write the store, its folder does.
+    pub(crate) fn reader(&self) -> Result<Reader> {
+        match self.options().open(self.path()?) {
+            Ok(store) => Ok(Reader::Store(store)),
+            Err(Error::Base(base::Error::ReadOnly(path))) => {
+                tracing::debug!("{}: read-only: by index.json and blobs/ alone", path.display());
+                Ok(Reader::Folder(Layout::open(path)?))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The digest of what `text` names: a digest, or the beginning of one, or a ref.

@@ -7,6 +7,7 @@ mod failure;
 mod interrupt;
 mod output;
 mod progress;
+mod reader;
 mod usage;
 
 use std::process::ExitCode;

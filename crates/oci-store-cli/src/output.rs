@@ -73,7 +73,12 @@ pub(crate) fn ago(seconds: u64) -> String {
         7_200..172_800 => (age / 3600, "hour"),
         _ => (age / 86_400, "day"),
     };
-    format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
+    format!("{} ago", count(n, unit))
+}
+
+/// `1 blob`, `2 blobs`.
+pub(crate) fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 pub(crate) fn size(bytes: u64) -> String {

@@ -10,7 +10,7 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        let failed = error.print().is_err();
+        let failed = error.print().is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
         let misused = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
         return ExitCode::from(if misused || failed { code::USAGE } else { 0 });
     }

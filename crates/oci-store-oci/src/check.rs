@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::io::ErrorKind;
 
 use oci_store_base::{Link, View};
 use oci_store_cas::Digest;
@@ -86,6 +87,7 @@ pub struct Checked {
 pub(crate) struct Member {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
+    pub(crate) damaged: bool,
     /// Where it was first met.
     pub(crate) parent: Option<(usize, Role)>,
 }
@@ -133,7 +135,7 @@ pub(crate) fn closure(view: View<'_>, root: &Digest) -> Result<Closure> {
             continue;
         }
         let at = closure.members.len();
-        closure.members.push(Member { digest: digest.clone(), size: info.size, parent });
+        closure.members.push(Member { digest: digest.clone(), size: info.size, damaged: info.damaged, parent });
         for edge in view.edges(&digest)?.unwrap_or_default().edges.into_iter().rev() {
             if edge.link != Link::Follows {
                 let role = Role::from_code(edge.role).unwrap_or(Role::Blob);
@@ -258,14 +260,25 @@ impl Store {
         if progress.cancelled() {
             return Err(oci_store_base::Error::Cancelled.into());
         }
-        let fault = match self.base().cas().size(&member.digest)? {
-            None => Some(Fault::Missing),
-            Some(size) if size != member.size => Some(Fault::WrongSize),
-            Some(_) if read_data => {
-                let good = self.base().check_blob(&member.digest, &mut |bytes| passed(progress, bytes))?;
-                (!good).then_some(Fault::Damaged)
+        let fault = match self.base().cas().size(&member.digest) {
+            Ok(None) => Some(Fault::Missing),
+            Ok(Some(size)) if size != member.size => Some(Fault::WrongSize),
+            Ok(Some(_)) if read_data => {
+                match self.base().check_blob(&member.digest, &mut |bytes| passed(progress, bytes)) {
+                    Ok(true) => None,
+                    Ok(false) => Some(Fault::Damaged),
+                    // It went just now.
+                    Err(oci_store_base::Error::BlobNotFound(_)) => Some(Fault::Missing),
+                    Err(error) => return Err(error.into()),
+                }
             }
-            Some(_) => None,
+            // As an earlier check has found.
+            Ok(Some(_)) => member.damaged.then_some(Fault::Damaged),
+            // Something else is in its place: a link, a folder.
+            Err(oci_store_cas::Error::Io { source, .. }) if source.kind() == ErrorKind::InvalidData => {
+                Some(Fault::Damaged)
+            }
+            Err(error) => return Err(error.into()),
         };
         // A gc may have taken the whole image since it was looked up: then nothing is wrong.
         if fault.is_some() && self.base().view(|view| view.blob(&member.digest))?.is_none() {

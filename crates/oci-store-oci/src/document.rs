@@ -1,7 +1,7 @@
 //! Reading manifests and indexes: what they point at.
 
 use oci_store_base::{Edge, Link};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::media_type::{self, is_document, is_index};
 use crate::{Descriptor, Error, Result};
@@ -85,11 +85,23 @@ impl Child {
 #[serde(rename_all = "camelCase")]
 struct Document {
     media_type: Option<String>,
+    #[serde(default, deserialize_with = "list")]
     manifests: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
+    #[serde(default, deserialize_with = "list")]
     layers: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "list")]
     blobs: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
+}
+
+/// A list that is there: `null` is how some tools write an empty one.
+pub(crate) fn list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
 }
 
 /// What the blob that `descriptor` names, with these `bytes`, points at: image index (nested too), image manifest,

@@ -23,7 +23,7 @@ pub enum Error {
     },
 
     /// There is no such ref.
-    #[error("{0}: no such ref")]
+    #[error("{}: no such ref", plain(.0, NAME))]
     RefNotFound(String),
 
     /// A ref that was to be made is there already, or has changed meanwhile.
@@ -31,7 +31,7 @@ pub enum Error {
     RefConflict(String),
 
     /// A source has no entry of that name.
-    #[error("{name}: no such ref in {origin}{}", hint(.has))]
+    #[error("{}: no such ref in {origin}{}", plain(.name, NAME), hint(.has))]
     NotInSource {
         /// What was asked for.
         name: String,
@@ -95,7 +95,7 @@ pub enum Error {
     },
 
     /// Some of several images failed; the others are in.
-    #[error("{} of {total} images failed: {}", .failed.len(), .failed.first().map(|(name, error)| format!("{name}: {error}")).unwrap_or_default())]
+    #[error("{} of {total} images failed: {}", .failed.len(), .failed.first().map(|(name, error)| format!("{}: {error}", plain(name, NAME))).unwrap_or_default())]
     Several {
         /// How many there were.
         total: usize,
@@ -121,11 +121,23 @@ pub enum Error {
     },
 }
 
+/// The most characters of a name, and of a reason, that a message has: both may be somebody else's.
+const NAME: usize = 80;
+const WHY: usize = 400;
+
+/// Text of others in a message: one line, without control characters, and not long.
+fn plain(text: &str, most: usize) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let shown: String = text.chars().take(most).map(escape).collect();
+    if text.chars().nth(most).is_some() { format!("{shown}…") } else { shown }
+}
+
 fn hint(has: &[String]) -> String {
-    match has {
-        [] => String::new(),
-        few if few.len() <= 5 => format!(" (it has: {})", few.join(", ")),
-        many => format!(" (it has: {}, …)", many.get(..5).unwrap_or_default().join(", ")),
+    let few: Vec<String> = has.iter().take(5).map(|name| plain(name, NAME)).collect();
+    match has.len() {
+        0 => String::new(),
+        1..=5 => format!(" (it has: {})", few.join(", ")),
+        _ => format!(" (it has: {}, …)", few.join(", ")),
     }
 }
 
@@ -137,7 +149,7 @@ impl Error {
     }
 
     pub(crate) fn document(what: impl ToString, why: impl ToString) -> Self {
-        Self::Document { what: what.to_string(), why: why.to_string() }
+        Self::Document { what: what.to_string(), why: plain(&why.to_string(), WHY) }
     }
 
     /// The blobs that have gone between a look and a publish, if that is what this says.

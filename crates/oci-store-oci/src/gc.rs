@@ -31,6 +31,10 @@ impl Store {
             self.project_changed()?;
         }
         let mut removed = base.unlink_pending()?;
+        if rows.blobs == 0 && removed.blobs > 0 {
+            // They were left by a gc that came no further.
+            self.project_changed()?;
+        }
         if extent == Extent::Full {
             let orphans = base.unlink_orphans()?;
             removed.blobs += orphans.blobs;

@@ -1,13 +1,13 @@
 //! Import: images from a source into the store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use oci_store_base::Condition;
 
 use crate::intake::{Image, Intake};
 use crate::progress::Progress;
-use crate::source::{Entry, ImageSource, PlatformSpec, pick};
-use crate::{Descriptor, Error, RefName, Result, Store, refs};
+use crate::source::{Entry, ImageSource, PlatformSpec, pick, pick_from};
+use crate::{Descriptor, Error, REF_NAME, RefName, Result, Store, refs};
 
 /// What of a source to import.
 #[derive(Clone, Debug)]
@@ -90,23 +90,27 @@ impl Store {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
+        let entries = source.entries()?;
         let mut names = HashSet::new();
-        let named =
-            source.entries()?.into_iter().filter_map(|entry| entry.name).filter(|name| names.insert(name.clone()));
-        let named: Vec<String> = named.collect();
-        let last = last_of_each(source)?;
+        let named = entries.iter().filter_map(|entry| entry.name.as_ref()).filter(|name| names.insert(*name));
+        let named: Vec<&String> = named.collect();
+        // The entry that stands for each name: the last.
+        let last = entries.iter().filter_map(|entry| Some((entry.name.as_ref()?, &entry.descriptor)));
+        let last: HashMap<&String, &Descriptor> = last.collect();
         let (mut imported, mut failed) = (Vec::new(), Vec::new());
         let total = named.len();
         for group in named.chunks(GROUP) {
             let mut wanted = Vec::new();
             for name in group {
                 let entry = match (last.get(name), &options.platform) {
-                    (Some(descriptor), None) => Ok(Entry { name: Some(name.clone()), descriptor: descriptor.clone() }),
-                    (_, platform) => pick(source, Some(name), platform.as_ref()),
+                    (Some(&descriptor), None) => {
+                        Ok(Entry { name: Some((*name).clone()), descriptor: descriptor.clone() })
+                    }
+                    (_, platform) => pick_from(source, &entries, Some(name), platform.as_ref()),
                 };
                 match entry.and_then(|entry| Ok((self.ref_for(source, &entry, None)?, entry.descriptor))) {
                     Ok(entry) => wanted.push(entry),
-                    Err(error) => failed.push((name.clone(), error)),
+                    Err(error) => failed.push(((*name).clone(), error)),
                 }
             }
             let (good, bad) = self.import_group(source, wanted, options, progress)?;
@@ -148,16 +152,23 @@ impl Store {
             }
         }
         intake.copy()?;
-        let mut good: Vec<(Imported, Image)> = Vec::new();
-        for (name, image) in walked {
-            match intake.settle(&image, options.allow_incomplete) {
-                Ok(incomplete) => good.push((Imported { name, target: image.root.clone(), incomplete }, image)),
-                Err(error) => failed.push((name, error)),
+        loop {
+            let mut good: Vec<(Imported, Image)> = Vec::new();
+            for (name, image) in walked {
+                match intake.settle(&image, options.allow_incomplete) {
+                    Ok(incomplete) => {
+                        let mut target = image.root.clone();
+                        target.set_annotation(REF_NAME, None);
+                        good.push((Imported { name, target, incomplete }, image));
+                    }
+                    Err(error) => failed.push((name, error)),
+                }
             }
-        }
-        if !good.is_empty() {
+            if good.is_empty() {
+                return Ok((Vec::new(), failed));
+            }
             let images: Vec<&Image> = good.iter().map(|(_, image)| image).collect();
-            let generation = intake.publish(&images, &mut |txn| {
+            let published = intake.publish(&images, &mut |txn| {
                 let mut generation = 0;
                 for (Imported { name, target, incomplete }, _) in &good {
                     // The same again is no change: no new generation, and index.json stays as it is.
@@ -168,14 +179,11 @@ impl Store {
                 }
                 Ok(generation.max(refs::generation(txn.view())?))
             })?;
-            self.project(generation)?;
+            if let Some(generation) = published {
+                self.project(generation)?;
+                return Ok((good.into_iter().map(|(imported, _)| imported).collect(), failed));
+            }
+            walked = good.into_iter().map(|(imported, image)| (imported.name, image)).collect();
         }
-        Ok((good.into_iter().map(|(imported, _)| imported).collect(), failed))
     }
-}
-
-/// The entry that stands for each name: the last.
-fn last_of_each(source: &dyn ImageSource) -> Result<std::collections::HashMap<String, Descriptor>> {
-    let entries = source.entries()?.into_iter();
-    Ok(entries.filter_map(|entry| entry.name.map(|name| (name, entry.descriptor))).collect())
 }

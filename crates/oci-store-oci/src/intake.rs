@@ -24,8 +24,9 @@ pub(crate) struct Intake<'i> {
     lease: LeaseGuard,
     /// The source's blobs lie where the store's own are: they are verified in place.
     in_place: bool,
-    documents: HashMap<(Digest, String), Arc<Vec<Child>>>,
-    blobs: HashMap<Digest, Blob>,
+    documents: HashMap<Key, Arc<Vec<Child>>>,
+    /// By digest and size.
+    blobs: HashMap<(Digest, u64), Blob>,
 }
 
 struct Blob {
@@ -45,6 +46,14 @@ enum State {
     Failed(String),
 }
 
+/// Digest, media type and size: what a descriptor claims. A wrong size fails the image that claims it, and no
+/// other that has the same blob.
+type Key = (Digest, String, u64);
+
+fn key_of(descriptor: &Descriptor) -> Key {
+    (descriptor.digest.clone(), descriptor.media_type.clone(), descriptor.size)
+}
+
 /// What a walk has found of one image.
 pub(crate) struct Image {
     pub(crate) root: Descriptor,
@@ -55,8 +64,7 @@ pub(crate) struct Image {
 
 /// A blob of an image, and how it was reached.
 struct Reached {
-    digest: Digest,
-    media_type: String,
+    key: Key,
     parent: Option<(usize, Role)>,
     link: Link,
 }
@@ -66,7 +74,7 @@ impl Image {
         let mut path = Vec::new();
         let mut at = parent.and_then(|(at, _)| self.members.get(at));
         while let Some(member) = at {
-            path.push(member.digest.clone());
+            path.push(member.key.0.clone());
             at = member.parent.and_then(|(at, _)| self.members.get(at));
         }
         path.reverse();
@@ -96,11 +104,12 @@ impl<'i> Intake<'i> {
         let mut at = 0;
         while let Some(member) = image.members.get(at).filter(|_| referrers) {
             at += 1;
-            if !is_document(&member.media_type) || !asked.insert(member.digest.clone()) {
+            let (digest, media_type, _) = &member.key;
+            if !is_document(media_type) || !asked.insert(digest.clone()) {
                 continue;
             }
-            for referrer in self.source.referrers(&member.digest)? {
-                if seen.contains(&(referrer.digest.clone(), referrer.media_type.clone())) {
+            for referrer in self.source.referrers(digest)? {
+                if seen.contains(&key_of(&referrer)) {
                     continue;
                 }
                 self.lease.name(std::slice::from_ref(&referrer.digest))?;
@@ -112,29 +121,24 @@ impl<'i> Intake<'i> {
     }
 
     /// Iterative, each (blob, type) once: an image with 2^40 paths costs what its blobs cost.
-    fn walk_from(&mut self, root: &Descriptor, image: &mut Image, seen: &mut HashSet<(Digest, String)>) -> Result<()> {
+    fn walk_from(&mut self, root: &Descriptor, image: &mut Image, seen: &mut HashSet<Key>) -> Result<()> {
         let mut stack = vec![(root.clone(), None, Link::Needs, 0)];
         while let Some((descriptor, parent, link, depth)) = stack.pop() {
             if self.progress.cancelled() {
                 return Err(oci_store_base::Error::Cancelled.into());
             }
-            let Descriptor { digest, media_type, .. } = &descriptor;
-            if let Some(known) = self.blobs.get(digest)
-                && known.descriptor.size != descriptor.size
-            {
-                let why = format!("one descriptor says {} bytes, another {}", known.descriptor.size, descriptor.size);
-                return Err(Error::document(digest, why));
-            }
             let at = image.members.len();
-            image.members.push(Reached { digest: digest.clone(), media_type: media_type.clone(), parent, link });
-            if !seen.insert((digest.clone(), media_type.clone())) {
+            let key = key_of(&descriptor);
+            image.members.push(Reached { key: key.clone(), parent, link });
+            if !seen.insert(key) {
                 continue;
             }
-            if !is_document(media_type) {
+            if !is_document(&descriptor.media_type) {
                 self.look(&descriptor)?;
                 continue;
             }
             if depth > MAX_DEPTH {
+                let digest = &descriptor.digest;
                 return Err(Error::document(digest, format!("manifests lie more than {MAX_DEPTH} deep in each other")));
             }
             let Some(children) = self.document(&descriptor)? else { continue };
@@ -149,32 +153,51 @@ impl<'i> Intake<'i> {
 
     /// Notes a blob, and whether the store has it.
     fn look(&mut self, descriptor: &Descriptor) -> Result<()> {
-        if !self.blobs.contains_key(&descriptor.digest) {
+        let key = (descriptor.digest.clone(), descriptor.size);
+        if !self.blobs.contains_key(&key) {
             let state = if self.has(descriptor)? { State::Here } else { State::Wanted };
             if state == State::Wanted {
                 self.progress.expect(1, descriptor.size);
             }
-            self.blobs.insert(descriptor.digest.clone(), Blob { descriptor: descriptor.clone(), state });
+            self.blobs.insert(key, Blob { descriptor: descriptor.clone(), state });
         }
         Ok(())
     }
 
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        let Some(info) = self.store.base().view(|view| view.blob(&descriptor.digest))? else { return Ok(false) };
-        if info.size != descriptor.size {
-            let why = format!("its descriptor says {} bytes, the store has {}", descriptor.size, info.size);
-            return Err(Error::document(&descriptor.digest, why));
+        let base = self.store.base();
+        let Some(info) = base.view(|view| view.blob(&descriptor.digest))? else { return Ok(false) };
+        if info.size == descriptor.size {
+            return Ok(base.has(&descriptor.digest)?);
         }
-        Ok(self.store.base().has(&descriptor.digest)?)
+        // If nobody has hashed it since a reindex, it may be the file that is wrong.
+        let is_unsure = info.verified.is_none() && !info.damaged;
+        let passed = &mut |bytes| passed(self.progress, bytes);
+        if info.damaged || (is_unsure && !base.check_blob(&descriptor.digest, passed)?) {
+            return Ok(false);
+        }
+        let why = format!("its descriptor says {} bytes, the store has {}", descriptor.size, info.size);
+        Err(Error::document(&descriptor.digest, why))
+    }
+
+    /// Reads a document that the store has. One whose bytes have rotted is fetched again.
+    fn read_own(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>> {
+        match read_document(&self.store.as_source(), descriptor) {
+            Err(Error::Source { origin, error }) => {
+                tracing::warn!("{origin}: {error}: fetching it again");
+                Ok(None)
+            }
+            other => other,
+        }
     }
 
     /// Reads a manifest or an index, staging it if the store does not have it. `None`: it is nowhere.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Arc<Vec<Child>>>> {
-        let key = (descriptor.digest.clone(), descriptor.media_type.clone());
+        let key = key_of(descriptor);
         if let Some(known) = self.documents.get(&key) {
             return Ok(Some(Arc::clone(known)));
         }
-        let own = if self.has(descriptor)? { read_document(&self.store.as_source(), descriptor)? } else { None };
+        let own = if self.has(descriptor)? { self.read_own(descriptor)? } else { None };
         let here = own.is_some();
         let bytes = match own {
             Some(bytes) => Some(bytes),
@@ -182,7 +205,7 @@ impl<'i> Intake<'i> {
         };
         let Some(bytes) = bytes else {
             let blob = Blob { descriptor: descriptor.clone(), state: State::Absent };
-            self.blobs.insert(descriptor.digest.clone(), blob);
+            self.blobs.insert((descriptor.digest.clone(), descriptor.size), blob);
             return Ok(None);
         };
         let children = Arc::new(children(descriptor, &bytes).map_err(|error| self.blame(error))?);
@@ -190,7 +213,8 @@ impl<'i> Intake<'i> {
             self.progress.expect(1, descriptor.size);
             self.stage(descriptor, &mut bytes.as_slice())?;
         }
-        self.blobs.insert(descriptor.digest.clone(), Blob { descriptor: descriptor.clone(), state: State::Here });
+        let blob = Blob { descriptor: descriptor.clone(), state: State::Here };
+        self.blobs.insert((descriptor.digest.clone(), descriptor.size), blob);
         self.documents.insert(key, Arc::clone(&children));
         Ok(Some(children))
     }
@@ -232,7 +256,8 @@ impl<'i> Intake<'i> {
                     Ok(state) => state,
                     Err(error) => State::Failed(error.to_string()),
                 };
-                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((descriptor.digest.clone(), state));
+                let key = (descriptor.digest.clone(), descriptor.size);
+                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((key, state));
             }
         };
         if threads > 1 {
@@ -243,8 +268,8 @@ impl<'i> Intake<'i> {
         if self.progress.cancelled() {
             return Err(oci_store_base::Error::Cancelled.into());
         }
-        for (digest, state) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            if let Some(blob) = self.blobs.get_mut(&digest) {
+        for (key, state) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            if let Some(blob) = self.blobs.get_mut(&key) {
                 blob.state = state;
             }
         }
@@ -257,40 +282,48 @@ impl<'i> Intake<'i> {
         Ok(State::Here)
     }
 
+    fn state_of(&self, member: &Reached) -> Option<&Blob> {
+        self.blobs.get(&(member.key.0.clone(), member.key.2))
+    }
+
     /// Whether an image is whole now: all that it needs is here, or it may lack what is nowhere. Returns whether
-    /// it lacks something.
+    /// it lacks something. None may lack all of it.
     pub(crate) fn settle(&self, image: &Image, allow_incomplete: bool) -> Result<bool> {
         let mut missing = Vec::new();
-        for member in &image.members {
-            match self.blobs.get(&member.digest).map(|blob| &blob.state) {
+        let mut is_nowhere = false;
+        for (at, member) in image.members.iter().enumerate() {
+            match self.state_of(member).map(|blob| &blob.state) {
                 Some(State::Failed(why)) => {
                     return Err(self.blame(Error::Copy(why.clone())));
                 }
                 Some(State::Here) => {}
                 _ if member.link != Link::Needs => {}
-                _ => missing.push(Missing {
-                    digest: member.digest.clone(),
-                    role: member.parent.map(|(_, role)| role),
-                    path: image.path_to(member.parent),
-                }),
+                _ => {
+                    is_nowhere |= at == 0;
+                    missing.push(Missing {
+                        digest: member.key.0.clone(),
+                        role: member.parent.map(|(_, role)| role),
+                        path: image.path_to(member.parent),
+                    });
+                }
             }
         }
-        if missing.is_empty() || allow_incomplete {
+        if missing.is_empty() || (allow_incomplete && !is_nowhere) {
             return Ok(!missing.is_empty());
         }
         Err(self.blame(Error::Incomplete(missing)))
     }
 
-    /// Publishes images in one transaction, in which `tie` ties them to something. What a gc has taken meanwhile
-    /// is fetched again.
+    /// Publishes images in one transaction, in which `tie` ties them to something. `None`: a gc has taken some of
+    /// it meanwhile. That was fetched again as far as the source has it: [settle](Self::settle) again.
     pub(crate) fn publish<T>(
         &mut self,
         images: &[&Image],
         tie: &mut dyn FnMut(&mut Txn<'_>) -> Result<T>,
-    ) -> Result<T> {
+    ) -> Result<Option<T>> {
         let mut blobs: HashMap<Digest, NewBlob> = HashMap::new();
         for member in images.iter().flat_map(|image| &image.members) {
-            if let Some(blob) = self.blobs.get(&member.digest).filter(|blob| blob.state == State::Here) {
+            if let Some(blob) = self.state_of(member).filter(|blob| blob.state == State::Here) {
                 let Descriptor { digest, size, media_type, .. } = &blob.descriptor;
                 let new = || NewBlob { digest: digest.clone(), size: *size, media_type: media_type.clone() };
                 blobs.entry(digest.clone()).or_insert_with(new);
@@ -299,48 +332,40 @@ impl<'i> Intake<'i> {
         let mut blobs: Vec<NewBlob> = blobs.into_values().collect();
         blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
         self.lease.discard_staged(&|digest| blobs.binary_search_by(|blob| blob.digest.cmp(digest)).is_err())?;
-        loop {
-            let published = self.lease.publish(&blobs, |txn| {
-                for member in images.iter().flat_map(|image| &image.members) {
-                    let key = (member.digest.clone(), member.media_type.clone());
-                    if let Some(children) = self.documents.get(&key) {
-                        let edges: Vec<_> = children.iter().map(Child::edge).collect();
-                        txn.add_edges(&member.digest, &member.media_type, &edges)?;
-                        if children.iter().any(|child| child.role == Role::Subject)
-                            && let Some(blob) = self.blobs.get(&member.digest)
-                        {
-                            let listed = images.iter().flat_map(|image| &image.referrers);
-                            let listed = listed.into_iter().find(|descriptor| descriptor.digest == member.digest);
-                            refs::add_unnamed(txn, refs::REFERRER, listed.unwrap_or(&blob.descriptor))?;
-                        }
+        let published = self.lease.publish(&blobs, |txn| {
+            for member in images.iter().flat_map(|image| &image.members) {
+                let (digest, media_type, _) = &member.key;
+                if let Some(children) = self.documents.get(&member.key) {
+                    let edges: Vec<_> = children.iter().map(Child::edge).collect();
+                    txn.add_edges(digest, media_type, &edges)?;
+                    if children.iter().any(|child| child.role == Role::Subject)
+                        && let Some(blob) = self.state_of(member)
+                    {
+                        let listed = images.iter().flat_map(|image| &image.referrers);
+                        let listed = listed.into_iter().find(|descriptor| descriptor.digest == *digest);
+                        refs::add_unnamed(txn, refs::REFERRER, listed.unwrap_or(&blob.descriptor))?;
                     }
                 }
-                tie(txn)
-            });
-            match published {
-                Err(error) if error.gone().is_some() => {
-                    let gone = error.gone().unwrap_or_default().to_vec();
-                    tracing::debug!("{} blobs were collected meanwhile: fetching them again", gone.len());
-                    self.fetch_again(&gone)?;
-                }
-                other => return other,
+            }
+            tie(txn)
+        });
+        match published {
+            Ok(done) => Ok(Some(done)),
+            Err(error) => {
+                let gone = error.gone().map(<[Digest]>::to_vec).ok_or(error)?;
+                tracing::debug!("{} blobs were collected meanwhile: fetching them again", gone.len());
+                self.fetch_again(&gone)?;
+                Ok(None)
             }
         }
     }
 
     fn fetch_again(&mut self, gone: &[Digest]) -> Result<()> {
-        for digest in gone {
-            let Some(blob) = self.blobs.get(digest) else { continue };
-            let descriptor = blob.descriptor.clone();
-            match self.copy_one(&descriptor)? {
-                State::Here => {}
-                // It was the store's own, and is the source's no more.
-                _ => {
-                    let path = Vec::new();
-                    return Err(Error::Incomplete(vec![Missing { digest: digest.clone(), role: None, path }]));
-                }
-            }
+        let gone: HashSet<&Digest> = gone.iter().collect();
+        let is_gone = |blob: &&mut Blob| blob.state == State::Here && gone.contains(&blob.descriptor.digest);
+        for blob in self.blobs.values_mut().filter(is_gone) {
+            blob.state = State::Wanted;
         }
-        Ok(())
+        self.copy()
     }
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use oci_store_cas::{Access, Cas, Digest, folder::FolderCas};
-use serde::{Deserialize, Serialize};
+use rustix::io::Errno;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::document::{Role, children};
@@ -42,10 +43,14 @@ pub(crate) struct IndexJson {
     pub(crate) schema_version: u64,
     #[serde(rename = "mediaType", default, skip_serializing_if = "Option::is_none")]
     pub(crate) media_type: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub(crate) manifests: Vec<Descriptor>,
     #[serde(flatten)]
     pub(crate) other: Map<String, Value>,
+}
+
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
+    crate::document::list(deserializer).map(Option::unwrap_or_default)
 }
 
 impl IndexJson {
@@ -73,7 +78,7 @@ impl Layout {
         let folder = folder.into();
         let form = if folder.join("index.json").exists() {
             check_version(&folder)?;
-            Form::V1(FolderCas::new(folder.join("blobs"), folder.join("blobs"), Access::Private))
+            return Ok(Self::of_store(&folder));
         } else if folder.join("refs").is_dir() && folder.join("blobs").is_dir() {
             Form::Of2016
         } else if folder.is_dir() {
@@ -81,9 +86,15 @@ impl Layout {
         } else if folder.exists() {
             return Err(Error::NotALayout { path: folder, why: "it is not a folder" });
         } else {
-            return Err(Error::io(folder)(ErrorKind::NotFound.into()));
+            return Err(Error::io(folder)(rustix::io::Errno::NOENT.into()));
         };
         Ok(Self { folder, form, referrers: OnceLock::new() })
+    }
+
+    /// A folder that is known to be one, whatever stands in it now.
+    pub(crate) fn of_store(folder: &Path) -> Self {
+        let cas = FolderCas::new(folder.join("blobs"), folder.join("blobs"), Access::Private);
+        Self { folder: folder.to_owned(), form: Form::V1(cas), referrers: OnceLock::new() }
     }
 
     /// The folder.
@@ -223,16 +234,31 @@ fn check_version(folder: &Path) -> Result<()> {
 /// Opens a file that is really one: no link, FIFO, device or folder in its place, and without waiting for one.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("is not a regular file")) }
+    let not_regular = || io::Error::new(ErrorKind::InvalidData, "is not a regular file");
+    match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(not_regular()),
+        // What opening a symlink or a socket says.
+        Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::LOOP | Errno::NXIO) => Err(not_regular()),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Reads a file of at most `limit` bytes.
 pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = open_regular(path).map_err(Error::io(path))?;
+    read_all(path, file, limit)
+}
+
+pub(crate) fn read_all(path: &Path, file: File, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    if bytes.len() as u64 > limit {
+    let is_long = file.metadata().map_err(Error::io(path))?.len() > limit;
+    if !is_long {
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    }
+    if is_long || bytes.len() as u64 > limit {
         return Err(Error::document(path.display(), format!("it has more than {} MiB", limit >> 20)));
     }
     Ok(bytes)

@@ -7,6 +7,7 @@
 
 pub mod check;
 mod descriptor;
+mod destination;
 pub mod document;
 mod error;
 mod export;
@@ -16,8 +17,10 @@ mod intake;
 mod layout;
 pub mod media_type;
 mod merge;
+mod note;
 mod progress;
 mod projection;
+mod read_only;
 mod ref_name;
 mod refs;
 mod reindex;
@@ -35,7 +38,12 @@ pub use oci_spec;
 pub use oci_store_base::{Collected, Condition, Extent};
 pub use progress::Progress;
 pub use ref_name::RefName;
-pub use refs::Ref;
+pub use refs::{INCOMPLETE, Ref};
 pub use reindex::Report;
 pub use source::{Content, Entry, ImageSource, PlatformSpec, pick};
 pub use store::{KIND, OpenOptions, Store, StoreSource};
+
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -23,16 +23,19 @@ enum Adopt {
 impl Store {
     /// Merges the `entries` of a file whose writer had read `generation`. The caller holds the projection's lock.
     pub(crate) fn merge(&self, generation: u64, entries: &[Descriptor]) -> Result<()> {
-        let mut wanted = Vec::new();
+        let mut wanted: Vec<(Adopt, &Descriptor)> = Vec::new();
         for entry in entries {
-            if let Some(adopt) = self.judge_entry(generation, entry)? {
-                wanted.push((adopt, entry));
+            let Some(adopt) = self.judge_entry(generation, entry)? else { continue };
+            // Of several new ones with one name the last stands for it, as for every reader.
+            if let Adopt::Ref(name) = &adopt {
+                wanted.retain(|(other, _)| !matches!(other, Adopt::Ref(other) if other == name));
             }
+            wanted.push((adopt, entry));
         }
         if wanted.is_empty() {
             return Ok(());
         }
-        let folder = Layout::open(self.root())?;
+        let folder = Layout::of_store(self.root());
         let mut intake = Intake::new(self, &folder, &(), true)?;
         let mut walked: Vec<(Adopt, &Descriptor, Image)> = Vec::new();
         for (adopt, entry) in wanted {
@@ -42,47 +45,50 @@ impl Store {
             }
         }
         intake.copy()?;
-        let mut good = Vec::new();
-        for (adopt, entry, image) in walked {
-            let allowed = entry.annotation(refs::INCOMPLETE).is_some();
-            match intake.settle(&image, allowed) {
-                Ok(incomplete) => good.push((adopt, entry, image, incomplete)),
-                Err(error) => tracing::warn!("{}: not taken in: {error}", label(entry)),
-            }
-        }
-        if good.is_empty() {
-            return Ok(());
-        }
-        let images: Vec<&Image> = good.iter().map(|(_, _, image, _)| image).collect();
-        intake.publish(&images, &mut |txn| {
-            for (adopt, entry, _, incomplete) in &good {
-                match adopt {
-                    // Whatever was decided about it before has to hold now.
-                    Adopt::Ref(name) if !is_newer(txn.view(), generation, name, entry)? => {}
-                    Adopt::Ref(name) => {
-                        refs::set(txn, name, entry, *incomplete, Condition::Any)?;
-                    }
-                    Adopt::Pin => {
-                        refs::add_unnamed(txn, refs::PIN, entry)?;
-                    }
-                    // Its record was made when its edges were.
-                    Adopt::Referrer => {}
+        loop {
+            let mut good = Vec::new();
+            for (adopt, entry, image) in walked {
+                let allowed = entry.annotation(refs::INCOMPLETE).is_some();
+                match intake.settle(&image, allowed) {
+                    Ok(incomplete) => good.push((adopt, entry, image, incomplete)),
+                    Err(error) => tracing::warn!("{}: not taken in: {error}", label(entry)),
                 }
             }
-            Ok(())
-        })
+            if good.is_empty() {
+                return Ok(());
+            }
+            let images: Vec<&Image> = good.iter().map(|(_, _, image, _)| image).collect();
+            let published = intake.publish(&images, &mut |txn| {
+                for (adopt, entry, _, incomplete) in &good {
+                    match adopt {
+                        // Whatever was decided about it before has to hold now.
+                        Adopt::Ref(name) if !is_newer(txn.view(), generation, name, entry)? => {}
+                        Adopt::Ref(name) => {
+                            refs::set(txn, name, entry, *incomplete, Condition::Any)?;
+                        }
+                        Adopt::Pin => {
+                            refs::add_unnamed(txn, refs::PIN, entry)?;
+                        }
+                        // Its record was made when its edges were.
+                        Adopt::Referrer => {}
+                    }
+                }
+                Ok(())
+            })?;
+            if published.is_some() {
+                return Ok(());
+            }
+            walked = good.into_iter().map(|(adopt, entry, image, _)| (adopt, entry, image)).collect();
+        }
     }
 
     /// What an entry is to become, or nothing, if it is nothing new.
     fn judge_entry(&self, generation: u64, entry: &Descriptor) -> Result<Option<Adopt>> {
-        if let Some(name) = entry.ref_name() {
-            let name: RefName = match name.parse() {
-                Ok(name) => name,
-                Err(error) => {
-                    tracing::warn!("{}: not taken in: {error}", label(entry));
-                    return Ok(None);
-                }
-            };
+        let name = entry.ref_name().map(str::parse::<RefName>);
+        if let Some(Err(error)) = &name {
+            tracing::warn!("{error}: kept without it, as a pin");
+        }
+        if let Some(Ok(name)) = name {
             let newer = self.base().view(|view| {
                 let newer = is_newer(view, generation, &name, entry)?;
                 let ours = refs::get(view, &name)?;
@@ -106,7 +112,7 @@ impl Store {
         if entry.annotation(refs::PINNED).is_some() {
             return Ok(Some(Adopt::Pin));
         }
-        let folder = Layout::open(self.root())?;
+        let folder = Layout::of_store(self.root());
         Ok(Some(if is_about_something(&folder, entry) { Adopt::Referrer } else { Adopt::Pin }))
     }
 }

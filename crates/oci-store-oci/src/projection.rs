@@ -8,7 +8,7 @@
 //! A file that somebody else has written is [merged](crate::merge) first, and what was swapped out when ours went in
 //! is looked at again: what is written in that moment is not lost either.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,10 +17,9 @@ use std::time::Duration;
 use oci_store_base::{self as base, Lock, Mode, View};
 use oci_store_cas::{Algorithm, Hasher};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::layout::{IndexJson, read_small};
+use crate::layout::{IndexJson, open_regular, read_all};
+use crate::note::{self, Look};
 use crate::{Error, Result, Store, refs};
 
 /// The generation that the file shows.
@@ -31,31 +30,22 @@ const CHECKSUM: &str = "io.oci-store.checksum";
 /// What there is at the place of `index.json`.
 pub(crate) enum Found {
     /// Written by a store, and by nobody else since.
-    Ours { generation: u64, index: IndexJson },
+    Ours { generation: u64, index: IndexJson, look: Look },
     /// Written by another tool, which has read, or not, what we wrote in `generation`.
     Foreign { generation: u64, index: IndexJson },
     /// Nothing, or nothing that can be read.
     Nothing,
 }
 
-/// A note of what the file looked like when it was last known to be ours. Only a short cut: without it the file is
-/// read.
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
-    generation: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-    /// When the note was made: a change in the same tick of the clock would not show.
-    noted: (i64, i64),
-}
+/// The most bytes that our own `index.json` may have.
+const MAX_OWN: u64 = 1 << 30;
 
 impl Store {
-    fn index_json(&self) -> PathBuf {
+    pub(crate) fn index_json(&self) -> PathBuf {
         self.root().join("index.json")
     }
 
-    fn note_path(&self) -> PathBuf {
+    pub(crate) fn note_path(&self) -> PathBuf {
         self.base().own_folder().join("projection.json")
     }
 
@@ -69,31 +59,6 @@ impl Store {
         if self.is_noted(generation) { Ok(()) } else { self.project(generation) }
     }
 
-    fn is_noted(&self, generation: u64) -> bool {
-        let note = || serde_json::from_slice::<Note>(&fs::read(self.note_path()).ok()?).ok();
-        let Some(note) = note() else { return false };
-        let Ok(meta) = fs::symlink_metadata(self.index_json()) else { return false };
-        let same = note.generation == generation
-            && (note.inode, note.size, note.changed) == (meta.ino(), meta.size(), (meta.ctime(), meta.ctime_nsec()));
-        // Within a tick of the file's last change, two contents may look alike.
-        let settled = (note.noted.0, note.noted.1 - 20_000_000) > note.changed || note.noted.0 > note.changed.0 + 1;
-        same && settled
-    }
-
-    fn note(&self, generation: u64) {
-        let note = || {
-            let meta = fs::symlink_metadata(self.index_json()).ok()?;
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
-            let noted = (now.as_secs().try_into().ok()?, now.subsec_nanos().into());
-            let changed = (meta.ctime(), meta.ctime_nsec());
-            serde_json::to_vec(&Note { generation, inode: meta.ino(), size: meta.size(), changed, noted }).ok()
-        };
-        // Should it fail, the file is read the next time.
-        if let Some(text) = note() {
-            let _ = self.write_own("projection.", &text, &self.note_path(), false);
-        }
-    }
-
     /// Brings `index.json` to generation `need`, or a later one.
     pub(crate) fn project(&self, need: u64) -> Result<()> {
         let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
@@ -103,7 +68,7 @@ impl Store {
     /// Brings `index.json` up to date with records that went with their blobs, if there were any.
     pub(crate) fn project_changed(&self) -> Result<()> {
         let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
-        let shown = match self.look()? {
+        let shown = match look_at(&self.index_json())? {
             Found::Ours { index, .. } => index.manifests,
             _ => Vec::new(),
         };
@@ -119,23 +84,25 @@ impl Store {
     fn project_locked(&self, need: u64) -> Result<()> {
         self.write_layout()?;
         self.take_in_leftover()?;
-        let mut found = self.look()?;
+        let mut found = look_at(&self.index_json())?;
+        let known = self.base().view(refs::generation)?;
         loop {
             match &found {
-                Found::Ours { generation, .. } if *generation >= need => {
-                    self.note(*generation);
+                Found::Ours { generation, look, .. } if (need..=known).contains(generation) => {
+                    self.note(*generation, *look);
                     return Ok(());
+                }
+                // Of a generation that is still to come: an older index was put back, or the file is another store's.
+                Found::Ours { generation, index, .. } if *generation > known => {
+                    self.merge(*generation, &index.manifests)?;
                 }
                 Found::Foreign { generation, index } => self.merge(*generation, &index.manifests)?,
                 _ => {}
             }
             let (generation, index) = self.base().view(render)?;
             let text = serde_json::to_vec(&index).map_err(|error| Error::document("index.json", error))?;
-            match self.swap_in(&text, &found)? {
-                None => {
-                    self.note(generation);
-                    return Ok(());
-                }
+            match self.swap_in(generation, &text, &found)? {
+                None => return Ok(()),
                 // Somebody else wrote in that very moment.
                 Some(other) => found = other,
             }
@@ -158,16 +125,11 @@ impl Store {
         fs::remove_file(&path).map_err(Error::io(&path))
     }
 
-    /// What is there now. A file that cannot be read is being written in place by a tool that truncates it first,
-    /// or was being written when that tool was killed: it gets a moment.
-    fn look(&self) -> Result<Found> {
-        look_at(&self.index_json())
-    }
-
     /// Puts `text` in the place of `index.json`. Returns what was there, if that is not what was `expected`.
-    fn swap_in(&self, text: &[u8], expected: &Found) -> Result<Option<Found>> {
+    fn swap_in(&self, generation: u64, text: &[u8], expected: &Found) -> Result<Option<Found>> {
         let path = self.index_json();
         let temporary = self.write_own("index.", text, &self.swapped_path(), true)?;
+        let written = fs::symlink_metadata(&temporary).map_err(Error::io(&temporary))?;
         let swapped = renameat_with(CWD, &temporary, CWD, &path, RenameFlags::EXCHANGE);
         match swapped {
             Ok(()) => {}
@@ -175,6 +137,12 @@ impl Store {
             Err(_) => fs::rename(&temporary, &path).map_err(Error::io(&path))?,
         }
         File::open(self.root()).and_then(|folder| folder.sync_all()).map_err(Error::io(self.root()))?;
+        let looked = note::now();
+        let meta = fs::symlink_metadata(&path).map_err(Error::io(&path))?;
+        let contents = |meta: &Metadata| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
+        if contents(&meta) == contents(&written) {
+            self.note(generation, Look::new(&meta, looked));
+        }
         if swapped.is_err() {
             return Ok(None);
         }
@@ -199,7 +167,7 @@ impl Store {
     }
 
     /// Writes a file as a whole: under a temporary name in the store's own folder, then renamed.
-    fn write_own(&self, prefix: &str, text: &[u8], to: &Path, durable: bool) -> Result<PathBuf> {
+    pub(crate) fn write_own(&self, prefix: &str, text: &[u8], to: &Path, durable: bool) -> Result<PathBuf> {
         let own = self.base().own_folder();
         let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(own).map_err(Error::io(own))?;
         file.write_all(text).map_err(Error::io(to))?;
@@ -217,17 +185,16 @@ impl Store {
     }
 }
 
+/// What is there now. A file that cannot be read is being written in place by a tool that truncates it first, or
+/// was being written when that tool was killed: it gets a moment.
 fn look_at(path: &Path) -> Result<Found> {
     let mut failed = None;
     for _ in 0..10 {
-        let bytes = match read_small(path, u64::MAX >> 1) {
-            Ok(bytes) => bytes,
+        match read_own(path) {
+            Ok((index, look)) => return Ok(judge(index, look)),
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error @ Error::Document { .. }) => failed = Some(error),
             Err(error) => return Err(error),
-        };
-        match IndexJson::parse(path, &bytes) {
-            Ok(index) => return Ok(judge(index)),
-            Err(error) => failed = Some(error),
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -237,11 +204,27 @@ fn look_at(path: &Path) -> Result<Found> {
     Ok(Found::Nothing)
 }
 
-fn judge(index: IndexJson) -> Found {
-    let annotation = |key| index.other.get("annotations").and_then(|all| all.get(key)).and_then(Value::as_str);
-    let generation = annotation(GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default();
-    let ours = annotation(CHECKSUM).is_some_and(|sum| checksum(generation, &index).as_deref() == Some(sum));
-    if ours { Found::Ours { generation, index } } else { Found::Foreign { generation, index } }
+/// Reads a store's own `index.json`, and says how it looked before it was read.
+pub(crate) fn read_own(path: &Path) -> Result<(IndexJson, Look)> {
+    let looked = note::now();
+    let file = open_regular(path).map_err(Error::io(path))?;
+    let look = Look::new(&file.metadata().map_err(Error::io(path))?, looked);
+    Ok((IndexJson::parse(path, &read_all(path, file, MAX_OWN)?)?, look))
+}
+
+fn judge(index: IndexJson, look: Look) -> Found {
+    let generation = generation_of(&index);
+    let ours = annotation(&index, CHECKSUM).is_some_and(|sum| checksum(generation, &index).as_deref() == Some(sum));
+    if ours { Found::Ours { generation, index, look } } else { Found::Foreign { generation, index } }
+}
+
+fn annotation<'i>(index: &'i IndexJson, key: &str) -> Option<&'i str> {
+    index.other.get("annotations")?.get(key)?.as_str()
+}
+
+/// The generation that a file shows; 0 if it shows none.
+pub(crate) fn generation_of(index: &IndexJson) -> u64 {
+    annotation(index, GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// Over the entries as values, so that who only formats the file anew has changed nothing.
@@ -288,12 +271,4 @@ pub(crate) fn entries(view: View<'_>) -> Result<Vec<crate::Descriptor>> {
         Ok(())
     })?;
     Ok(entries)
-}
-
-/// The generation that a file shows; 0 if it shows none.
-pub(crate) fn shown_generation(path: &Path) -> u64 {
-    match look_at(path) {
-        Ok(Found::Ours { generation, .. } | Found::Foreign { generation, .. }) => generation,
-        _ => 0,
-    }
 }

@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use oci_store_base::{Condition, Data, Space, Txn, View};
+use oci_store_base::{Condition, Data, Error as BaseError, Space, Txn, View};
 use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::media_type::is_document;
 use crate::{Descriptor, Error, RefName, Result};
 
 /// Records of refs, by name; each references its image.
@@ -75,6 +76,27 @@ pub(crate) fn get(view: View<'_>, name: &RefName) -> Result<Option<Ref>> {
     view.data(Space::Store, REF, name.as_str())?.map(|data| ref_of(&data)).transpose()
 }
 
+/// What `text` names (a ref, a digest, or the beginning of one), and whether that was let in with parts missing.
+pub(crate) fn find(view: View<'_>, text: &str) -> Result<(Descriptor, bool)> {
+    if let Ok(name) = text.parse::<RefName>()
+        && let Some(found) = get(view, &name)?
+    {
+        return Ok((found.target, found.incomplete));
+    }
+    let info = view.resolve(text).and_then(|digest| view.blob(&digest));
+    let info = match info {
+        Ok(Some(info)) => info,
+        Ok(None) | Err(BaseError::BlobNotFound(_) | BaseError::InvalidPrefix { .. }) => {
+            return Err(Error::RefNotFound(text.to_owned()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // What came in as something else, and was named as a document later, is a document.
+    let read_as = view.edges(&info.digest)?.and_then(|edges| edges.read_as.into_iter().next());
+    let media_type = if is_document(&info.media_type) { info.media_type } else { read_as.unwrap_or(info.media_type) };
+    Ok((Descriptor::new(&media_type, info.digest, info.size), false))
+}
+
 pub(crate) fn page(view: View<'_>, prefix: &str, after: Option<&RefName>, limit: usize) -> Result<Vec<Ref>> {
     let page = view.data_page(Space::Store, REF, prefix, after.map(RefName::as_str), limit)?;
     page.iter().map(ref_of).collect()
@@ -114,19 +136,31 @@ pub(crate) fn set(
     incomplete: bool,
     condition: Condition,
 ) -> Result<u64> {
+    let generation = txn.count(GENERATION)?;
+    restore(txn, name, target, incomplete, generation, condition)?;
+    txn.delete_data(Space::Store, REMOVED, name.as_str(), Condition::Any)?;
+    Ok(generation)
+}
+
+/// Sets a ref as of a generation.
+pub(crate) fn restore(
+    txn: &mut Txn<'_>,
+    name: &RefName,
+    target: &Descriptor,
+    incomplete: bool,
+    generation: u64,
+    condition: Condition,
+) -> Result<()> {
     let mut target = target.clone();
     for annotation in OWN_ANNOTATIONS {
         target.set_annotation(annotation, None);
     }
-    let generation = txn.count(GENERATION)?;
     let digest = target.digest.clone();
     let value = encode(&Record { target, incomplete, generation })?;
     match txn.set_data(Space::Store, REF, name.as_str(), &value, Some(&digest), condition) {
-        Err(oci_store_base::Error::Conflict { .. }) => return Err(Error::RefConflict(name.to_string())),
-        other => other?,
-    };
-    txn.delete_data(Space::Store, REMOVED, name.as_str(), Condition::Any)?;
-    Ok(generation)
+        Err(BaseError::Conflict { .. }) => Err(Error::RefConflict(name.to_string())),
+        other => Ok(other.map(drop)?),
+    }
 }
 
 /// Removes a ref; returns the generation, and what was there.
@@ -187,7 +221,7 @@ pub(crate) fn forget_removed(txn: &mut Txn<'_>, time: u64) -> Result<()> {
 }
 
 /// Marks, in an entry of `index.json`, an image that was let in with parts missing.
-pub(crate) const INCOMPLETE: &str = "io.oci-store.incomplete";
+pub const INCOMPLETE: &str = "io.oci-store.incomplete";
 /// Marks, in an entry of `index.json`, a pin: a pinned blob may have a subject, too.
 pub(crate) const PINNED: &str = "io.oci-store.pin";
 

@@ -1,17 +1,18 @@
 //! Building an OCI store's index anew, from its blobs and its `index.json`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
-use oci_store_base::{Condition, Rebuild, Reindexed};
-use oci_store_cas::VerifyReader;
+use oci_store_base::{Condition, Rebuild, Reindexed, Txn, View};
+use oci_store_cas::{Digest, VerifyReader};
 
 use crate::document::{Child, MAX_DOCUMENT, Role, children};
-use crate::layout::Layout;
 use crate::media_type::is_document;
-use crate::source::{Entry, ImageSource};
+use crate::projection::{generation_of, read_own};
 use crate::store::OpenOptions;
-use crate::{Descriptor, Error, Result, Store, check, refs};
+use crate::{Descriptor, Error, RefName, Result, Store, check, refs};
 
 /// What a reindex has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,117 +52,161 @@ impl OpenOptions {
     }
 }
 
+/// An entry, and the generation in which it was set.
+type Dated = (Descriptor, u64);
+
+/// Entries that are made in one transaction.
+const GROUP: usize = 128;
+
 fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Result<()> {
-    let mut floor = 0;
-    let mut entries = match old_entries(rebuild) {
+    let (floor, entries) = match rebuild.old_view(|view| old_entries(view).map_err(to_base)) {
         // The index was the truth: its refs are newer than the file, or the same.
-        Some(Ok((generation, entries))) => {
-            floor = generation;
-            entries
-        }
-        Some(Err(_)) | None => Vec::new(),
+        Some(Ok(old)) => old,
+        Some(Err(_)) | None => listed_entries(root)?,
     };
-    if entries.is_empty() && root.join("index.json").exists() {
-        entries = Layout::open(root)?.entries()?;
-        floor = floor.max(generation_of(root));
+    let mut known = HashMap::new();
+    for group in entries.chunks(GROUP) {
+        let mut read = Vec::new();
+        for (root, generation) in group {
+            let mut found = Vec::new();
+            let outcome = read_below(rebuild, root, &mut known, &mut found);
+            read.push((root, *generation, found, outcome));
+        }
+        rebuild.update(|txn| {
+            for (root, generation, found, outcome) in read {
+                let label = root.ref_name().map_or_else(|| root.digest.to_string(), str::to_owned);
+                let made = write_edges(txn, &found)
+                    .and(outcome)
+                    .and_then(|is_referrer| make_entry(txn, root, generation, is_referrer));
+                match made {
+                    Ok(is_ref) => report.refs += u64::from(is_ref),
+                    Err(Error::Base(error @ oci_store_base::Error::Index(_))) => return Err(error),
+                    Err(error) => report.skipped.push((label, error.to_string())),
+                }
+            }
+            Ok(())
+        })?;
     }
     rebuild.update(|txn| {
         let generation = txn.view().number(refs::GENERATION)?.max(floor) + 1;
         txn.set_number(refs::GENERATION, generation)
     })?;
+    Ok(())
+}
+
+/// What `index.json` would show of the index before, and its generation.
+fn old_entries(view: View<'_>) -> Result<(u64, Vec<Dated>)> {
+    let floor = refs::generation(view)?;
+    let mut entries = Vec::new();
+    for entry in crate::projection::entries(view)? {
+        let name = entry.ref_name().map(str::parse::<RefName>).transpose()?;
+        let found = name.map(|name| refs::get(view, &name)).transpose()?.flatten();
+        entries.push((entry, found.map_or(floor, |found| found.generation)));
+    }
+    Ok((floor, entries))
+}
+
+/// What `index.json` lists.
+fn listed_entries(root: &Path) -> Result<(u64, Vec<Dated>)> {
+    match read_own(&root.join("index.json")) {
+        Ok((index, _)) => {
+            let floor = generation_of(&index);
+            Ok((floor, index.manifests.into_iter().map(|entry| (entry, floor)).collect()))
+        }
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok((0, Vec::new())),
+        Err(error) => Err(error),
+    }
+}
+
+/// A blob that an entry reaches, and its children, if it is a document that was read.
+type Found = (Descriptor, Option<Arc<Vec<Child>>>);
+
+/// Reads what an entry reaches, as far as it is there; says whether the entry is about something.
+fn read_below(
+    rebuild: &Rebuild<'_>,
+    root: &Descriptor,
+    known: &mut HashMap<(Digest, String), Arc<Vec<Child>>>,
+    found: &mut Vec<Found>,
+) -> Result<bool> {
+    let mut stack = vec![root.clone()];
     let mut seen = HashSet::new();
-    for Entry { name, descriptor } in entries {
-        let label = name.clone().unwrap_or_else(|| descriptor.digest.to_string());
-        match rebuild_one(rebuild, name.as_deref(), &descriptor, &mut seen) {
-            Ok(true) => report.refs += 1,
-            Ok(false) => {}
-            Err(error @ Error::Base(oci_store_base::Error::Index(_))) => return Err(error),
-            Err(error) => report.skipped.push((label, error.to_string())),
+    let mut is_referrer = false;
+    while let Some(descriptor) = stack.pop() {
+        if !seen.insert((descriptor.digest.clone(), descriptor.media_type.clone(), descriptor.size)) {
+            continue;
+        }
+        if !is_document(&descriptor.media_type) {
+            found.push((descriptor, None));
+            continue;
+        }
+        let key = (descriptor.digest.clone(), descriptor.media_type.clone());
+        let below = match known.get(&key) {
+            Some(below) => Arc::clone(below),
+            None => {
+                // A missing one is for the closure to tell, with its path.
+                let Some(below) = read_one(rebuild, &descriptor)? else { continue };
+                Arc::clone(known.entry(key).or_insert(Arc::new(below)))
+            }
+        };
+        let is_about = below.iter().any(|child| child.role == Role::Subject);
+        is_referrer |= is_about && descriptor.digest == root.digest;
+        let parts = below.iter().filter(|child| child.role != Role::Subject);
+        stack.extend(parts.map(|child| child.descriptor.clone()));
+        found.push((descriptor, Some(below)));
+    }
+    Ok(is_referrer)
+}
+
+fn read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Option<Vec<Child>>> {
+    if descriptor.size > MAX_DOCUMENT {
+        return Err(Error::document(&descriptor.digest, "it is larger than a manifest may be"));
+    }
+    let blob = match rebuild.read_blob(&descriptor.digest) {
+        Ok(blob) => blob,
+        Err(oci_store_base::Error::BlobNotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = Vec::new();
+    let mut reader = VerifyReader::new(blob, &descriptor.digest, Some(descriptor.size))?;
+    std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(oci_store_cas::Error::from)?;
+    children(descriptor, &bytes).map(Some)
+}
+
+fn write_edges(txn: &mut Txn<'_>, found: &[Found]) -> Result<()> {
+    for (descriptor, below) in found {
+        txn.set_media_type(&descriptor.digest, &descriptor.media_type)?;
+        let Some(below) = below else {
+            // Of another size than it is to have: an import that has it replaces it.
+            if txn.view().blob(&descriptor.digest)?.is_some_and(|blob| blob.size != descriptor.size) {
+                txn.note_check(&descriptor.digest, false)?;
+            }
+            continue;
+        };
+        let edges: Vec<_> = below.iter().map(Child::edge).collect();
+        txn.add_edges(&descriptor.digest, &descriptor.media_type, &edges)?;
+        if below.iter().any(|child| child.role == Role::Subject) {
+            refs::add_unnamed(txn, refs::REFERRER, descriptor)?;
         }
     }
     Ok(())
 }
 
-/// What `index.json` would show of the index before.
-fn old_entries(rebuild: &Rebuild<'_>) -> Option<Result<(u64, Vec<Entry>)>> {
-    let mut read = Ok((0, Vec::new()));
-    rebuild
-        .old_view(|view| {
-            read = (|| {
-                let entries = crate::projection::entries(view)?.into_iter();
-                let entry =
-                    |descriptor: Descriptor| Entry { name: descriptor.ref_name().map(str::to_owned), descriptor };
-                Ok((refs::generation(view)?, entries.map(entry).collect()))
-            })();
-            Ok(())
-        })?
-        .ok()?;
-    Some(read)
-}
-
-fn generation_of(root: &Path) -> u64 {
-    crate::projection::shown_generation(&root.join("index.json"))
-}
-
-/// Reads what an entry reaches, and makes its ref, pin or referrer; says whether that was a ref.
-fn rebuild_one(
-    rebuild: &Rebuild<'_>,
-    name: Option<&str>,
-    root: &Descriptor,
-    seen: &mut HashSet<(oci_store_cas::Digest, String)>,
-) -> Result<bool> {
-    let mut stack = vec![root.clone()];
-    let mut is_referrer = false;
-    while let Some(descriptor) = stack.pop() {
-        let first = seen.insert((descriptor.digest.clone(), descriptor.media_type.clone()));
-        let is_root = descriptor.digest == root.digest;
-        if !first && !is_root {
-            continue;
-        }
-        if !is_document(&descriptor.media_type) {
-            rebuild.update(|txn| txn.set_media_type(&descriptor.digest, &descriptor.media_type))?;
-            continue;
-        }
-        let blob = match rebuild.read_blob(&descriptor.digest) {
-            Ok(blob) if descriptor.size <= MAX_DOCUMENT => blob,
-            Ok(_) => return Err(Error::document(&descriptor.digest, "it is larger than a manifest may be")),
-            // Missing: the closure's check below says so, and with what path.
-            Err(oci_store_base::Error::BlobNotFound(_)) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let mut bytes = Vec::new();
-        let mut reader = VerifyReader::new(blob, &descriptor.digest, Some(descriptor.size))?;
-        std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(oci_store_cas::Error::from)?;
-        let children = children(&descriptor, &bytes)?;
-        let about = children.iter().any(|child| child.role == Role::Subject);
-        is_referrer |= is_root && about;
-        rebuild.update(|txn| {
-            txn.set_media_type(&descriptor.digest, &descriptor.media_type)?;
-            let edges: Vec<_> = children.iter().map(Child::edge).collect();
-            txn.add_edges(&descriptor.digest, &descriptor.media_type, &edges)?;
-            if about {
-                refs::add_unnamed(txn, refs::REFERRER, &descriptor).map_err(to_base)?;
-            }
-            Ok(())
-        })?;
-        stack.extend(children.into_iter().filter(|c| c.role != Role::Subject).map(|child| child.descriptor));
-    }
+/// Makes an entry's ref or pin, or leaves it at the record of a referrer; says whether it was a ref.
+fn make_entry(txn: &mut Txn<'_>, root: &Descriptor, generation: u64, is_referrer: bool) -> Result<bool> {
     let incomplete = root.annotation(refs::INCOMPLETE).is_some();
-    let missing = rebuild.view(|view| check::closure(view, &root.digest).map_err(to_base))?.missing;
+    let missing = check::closure(txn.view(), &root.digest)?.missing;
     if missing.iter().any(|missing| missing.path.is_empty()) || (!missing.is_empty() && !incomplete) {
         return Err(Error::Incomplete(missing));
     }
-    let pinned = root.annotation(refs::PINNED).is_some();
-    rebuild
-        .update(|txn| match name {
-            Some(name) => {
-                let name = name.parse().map_err(to_base)?;
-                refs::set(txn, &name, root, incomplete, Condition::Any).map_err(to_base).map(|_| true)
-            }
-            None if pinned || !is_referrer => refs::add_unnamed(txn, refs::PIN, root).map_err(to_base).map(|_| false),
-            None => Ok(false),
-        })
-        .map_err(Error::from)
+    // A name that is none by the grammar is not ours: another tool's entry, kept as such are kept.
+    if let Some(Ok(name)) = root.ref_name().map(str::parse::<RefName>) {
+        refs::restore(txn, &name, root, incomplete, generation, Condition::Any)?;
+        return Ok(true);
+    }
+    if root.annotation(refs::PINNED).is_some() || !is_referrer {
+        refs::add_unnamed(txn, refs::PIN, root)?;
+    }
+    Ok(false)
 }
 
 fn to_base(error: Error) -> oci_store_base::Error {

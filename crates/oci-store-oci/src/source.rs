@@ -63,7 +63,16 @@ pub trait ImageSource: Debug + Sync {
 /// # Errors
 /// [`Error::NotInSource`], [`Error::SeveralInSource`].
 pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&PlatformSpec>) -> Result<Entry> {
-    let entries = source.entries()?;
+    pick_from(source, &source.entries()?, name, platform)
+}
+
+/// The same, of `entries` that were read before.
+pub(crate) fn pick_from(
+    source: &dyn ImageSource,
+    entries: &[Entry],
+    name: Option<&str>,
+    platform: Option<&PlatformSpec>,
+) -> Result<Entry> {
     let names = || {
         let mut names: Vec<String> = Vec::new();
         for name in entries.iter().filter_map(|entry| entry.name.clone()) {
@@ -75,9 +84,9 @@ pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&Plat
     };
     let absent = |name: &str| Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names() };
     let Some(name) = name else {
-        return match (names().as_slice(), entries.as_slice()) {
+        return match (names().as_slice(), entries) {
             ([], [only]) => Ok(only.clone()),
-            ([only], _) => pick(source, Some(only), platform),
+            ([only], _) => pick_from(source, entries, Some(only), platform),
             ([], []) => Err(absent("an image")),
             _ => Err(Error::SeveralInSource { origin: source.origin(), has: names() }),
         };
@@ -89,7 +98,7 @@ pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&Plat
         candidates = entries.iter().filter(|entry| entry.descriptor.digest == digest).collect();
         if candidates.is_empty() {
             // Not listed, but an entry may reach it: its parent knows its type and size.
-            return find_below(source, &entries, &digest)?
+            return find_below(source, entries, &digest)
                 .map(|descriptor| Entry { name: None, descriptor })
                 .ok_or_else(|| absent(name));
         }
@@ -102,22 +111,23 @@ pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&Plat
     candidates.last().map(|entry| (*entry).clone()).ok_or_else(|| absent(name))
 }
 
-/// Looks for a digest among what the documents of a source point at.
-fn find_below(source: &dyn ImageSource, entries: &[Entry], digest: &Digest) -> Result<Option<Descriptor>> {
+/// Looks for a digest among what the documents of a source point at, as far as they can be read.
+fn find_below(source: &dyn ImageSource, entries: &[Entry], digest: &Digest) -> Option<Descriptor> {
     let mut seen = std::collections::HashSet::new();
     let mut stack: Vec<Descriptor> = entries.iter().map(|entry| entry.descriptor.clone()).collect();
     while let Some(descriptor) = stack.pop() {
         if descriptor.digest == *digest {
-            return Ok(Some(descriptor));
+            return Some(descriptor);
         }
         if !crate::media_type::is_document(&descriptor.media_type) || !seen.insert(descriptor.digest.clone()) {
             continue;
         }
-        if let Some(bytes) = read_document(source, &descriptor)? {
-            stack.extend(crate::document::children(&descriptor, &bytes)?.into_iter().map(|child| child.descriptor));
+        if let Ok(Some(bytes)) = read_document(source, &descriptor) {
+            let children = crate::document::children(&descriptor, &bytes).unwrap_or_default();
+            stack.extend(children.into_iter().map(|child| child.descriptor));
         }
     }
-    Ok(None)
+    None
 }
 
 /// Reads a manifest or an index from a source, verified; `None` if it is not there.
@@ -162,7 +172,9 @@ impl std::str::FromStr for PlatformSpec {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split('/').map(str::to_owned);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(os), Some(architecture), variant, None) if !os.is_empty() && !architecture.is_empty() => {
+            (Some(os), Some(architecture), variant, None)
+                if !os.is_empty() && !architecture.is_empty() && variant.as_deref() != Some("") =>
+            {
                 Ok(Self { os, architecture, variant })
             }
             _ => Err(format!("{text:?} is no platform: it takes OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT")),

@@ -1,11 +1,13 @@
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use oci_store_base::{self as base, Access, Condition, Locks, Wait};
+use oci_store_base::{self as base, Access, Condition, Link, Locks, Wait};
 use oci_store_cas::{Cas, Digest};
 
 use crate::check::closure;
-use crate::source::{Content, Entry, ImageSource};
+use crate::document::{Child, Role, children};
+use crate::source::{Content, Entry, ImageSource, read_document};
 use crate::{Descriptor, Error, Ref, RefName, Result, media_type, refs};
 
 /// The kind of a store of OCI images, as its folder records it.
@@ -15,49 +17,56 @@ pub const KIND: &str = "oci";
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     pub(crate) base: base::OpenOptions,
+    backends: Vec<Arc<dyn base::index::Backend>>,
+    wait: Wait,
 }
 
 impl OpenOptions {
     /// Over one of `backends`; a new store is made over the first.
     #[must_use]
     pub fn new(backends: Vec<Arc<dyn base::index::Backend>>) -> Self {
-        Self { base: base::OpenOptions::new(KIND, backends) }
+        Self { base: base::OpenOptions::new(KIND, backends.clone()), backends, wait: Wait::default() }
+    }
+
+    /// The same for another store, that is there.
+    pub(crate) fn elsewhere(&self) -> Self {
+        Self::new(self.backends.clone()).wait(self.wait).create(false)
     }
 
     /// As [`base::OpenOptions::index`].
     #[must_use]
     pub fn index(self, name: Option<&str>) -> Self {
-        Self { base: self.base.index(name) }
+        Self { base: self.base.index(name), ..self }
     }
 
     /// As [`base::OpenOptions::create`].
     #[must_use]
     pub fn create(self, create: bool) -> Self {
-        Self { base: self.base.create(create) }
+        Self { base: self.base.create(create), ..self }
     }
 
     /// As [`base::OpenOptions::access`].
     #[must_use]
     pub fn access(self, access: Access) -> Self {
-        Self { base: self.base.access(access) }
+        Self { base: self.base.access(access), ..self }
     }
 
     /// As [`base::OpenOptions::wait`].
     #[must_use]
     pub fn wait(self, wait: Wait) -> Self {
-        Self { base: self.base.wait(wait) }
+        Self { base: self.base.wait(wait), wait, ..self }
     }
 
     /// As [`base::OpenOptions::cas`].
     #[must_use]
     pub fn cas(self, cas: Arc<dyn Cas>) -> Self {
-        Self { base: self.base.cas(cas) }
+        Self { base: self.base.cas(cas), ..self }
     }
 
     /// As [`base::OpenOptions::locks`].
     #[must_use]
     pub fn locks(self, locks: Arc<dyn Locks>) -> Self {
-        Self { base: self.base.locks(locks) }
+        Self { base: self.base.locks(locks), ..self }
     }
 
     /// Opens the store in the folder `root`, making it if it is absent. What others have written into the folder
@@ -120,23 +129,7 @@ impl Store {
     /// # Errors
     /// [`Error::RefNotFound`]; [`base::Error::Ambiguous`].
     pub fn find(&self, text: &str) -> Result<Descriptor> {
-        if let Ok(name) = text.parse::<RefName>()
-            && let Some(found) = self.get_ref(&name)?
-        {
-            return Ok(found.target);
-        }
-        let info = self.base.view(|view| {
-            let digest = view.resolve(text)?;
-            view.blob(&digest)
-        });
-        match info {
-            Ok(Some(info)) => Ok(Descriptor::new(&info.media_type, info.digest, info.size)),
-            Err(error @ base::Error::Ambiguous { .. }) => Err(error.into()),
-            Ok(None) | Err(base::Error::BlobNotFound(_) | base::Error::InvalidPrefix { .. }) => {
-                Err(Error::RefNotFound(text.to_owned()))
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.base.view(|view| refs::find(view, text))?.0)
     }
 
     /// Sets the ref `name` to what `target` names: a ref, a digest, or the beginning of one. One atomic step, which
@@ -147,20 +140,8 @@ impl Store {
     /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::Incomplete`], [`Error::RefConflict`].
     pub fn tag(&self, target: &str, name: &RefName, condition: Condition) -> Result<Descriptor> {
         self.refresh()?;
-        let digest = self.find(target)?.digest;
         let (generation, descriptor) = self.base.update(|txn| {
-            let source = match target.parse::<RefName>() {
-                Ok(source) => refs::get(txn.view(), &source)?,
-                Err(_) => None,
-            };
-            let (descriptor, incomplete) = match source {
-                Some(source) => (source.target, source.incomplete),
-                None => {
-                    let info = txn.view().blob(&digest)?;
-                    let info = info.ok_or_else(|| Error::RefNotFound(target.to_owned()))?;
-                    (Descriptor::new(&info.media_type, info.digest, info.size), false)
-                }
-            };
+            let (descriptor, incomplete) = refs::find(txn.view(), target)?;
             self.read_edges(txn, &descriptor)?;
             let missing = closure(txn.view(), &descriptor.digest)?.missing;
             if !missing.is_empty() && !incomplete {
@@ -175,30 +156,30 @@ impl Store {
     }
 
     /// Sees to it that the edges of documents below `root` are known under the types that name them: a blob that
-    /// came in as a leaf may be named as a manifest later.
+    /// came in as a leaf may be named as a manifest, and so may one that was missing when its parent was read.
     fn read_edges(&self, txn: &mut base::Txn<'_>, root: &Descriptor) -> Result<()> {
-        let mut stack = vec![root.clone()];
-        let mut seen = std::collections::HashSet::new();
-        while let Some(descriptor) = stack.pop() {
-            if !media_type::is_document(&descriptor.media_type) || !seen.insert(descriptor.digest.clone()) {
+        let mut stack = vec![(root.digest.clone(), Some(root.clone()))];
+        let mut seen = HashSet::new();
+        while let Some((digest, named)) = stack.pop() {
+            let media_type = named.as_ref().map(|named| named.media_type.clone());
+            if !seen.insert((digest.clone(), media_type)) {
                 continue;
             }
-            let known = txn.view().edges(&descriptor.digest)?.unwrap_or_default();
-            if known.read_as.contains(&descriptor.media_type) {
-                // Whoever read it then has seen to all below it.
+            let named = named.filter(|named| media_type::is_document(&named.media_type));
+            let Some(document) = unread(txn.view(), &digest, named)? else {
+                let edges = txn.view().edges(&digest)?.unwrap_or_default().edges;
+                stack.extend(edges.into_iter().filter(|e| e.link != Link::Follows).map(|edge| (edge.child, None)));
                 continue;
+            };
+            let Some(bytes) = read_document(&self.as_source(), &document)? else { continue };
+            let children = children(&document, &bytes)?;
+            let edges: Vec<_> = children.iter().map(Child::edge).collect();
+            txn.add_edges(&digest, &document.media_type, &edges)?;
+            if children.iter().any(|child| child.role == Role::Subject) {
+                refs::add_unnamed(txn, refs::REFERRER, &document)?;
             }
-            if txn.view().blob(&descriptor.digest)?.is_none() {
-                continue;
-            }
-            let Some(bytes) = crate::source::read_document(&self.as_source(), &descriptor)? else { continue };
-            let children = crate::document::children(&descriptor, &bytes)?;
-            let edges: Vec<_> = children.iter().map(crate::document::Child::edge).collect();
-            txn.add_edges(&descriptor.digest, &descriptor.media_type, &edges)?;
-            if children.iter().any(|child| child.role == crate::Role::Subject) {
-                refs::add_unnamed(txn, refs::REFERRER, &descriptor)?;
-            }
-            stack.extend(children.into_iter().map(|child| child.descriptor));
+            let below = children.into_iter().filter(|child| child.link != Link::Follows);
+            stack.extend(below.map(|child| (child.descriptor.digest.clone(), Some(child.descriptor))));
         }
         Ok(())
     }
@@ -239,22 +220,20 @@ impl Store {
     /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::Incomplete`].
     pub fn pin(&self, target: &str) -> Result<(Digest, bool)> {
         self.refresh()?;
-        let found = self.find(target)?;
-        let generation = self.base.update(|txn| {
-            if txn.view().blob(&found.digest)?.is_none() {
-                return Err(Error::RefNotFound(target.to_owned()));
-            }
+        let (digest, generation) = self.base.update(|txn| {
+            let (found, _) = refs::find(txn.view(), target)?;
             self.read_edges(txn, &found)?;
             let missing = closure(txn.view(), &found.digest)?.missing;
             if !missing.is_empty() {
                 return Err(Error::Incomplete(missing));
             }
-            refs::add_unnamed(txn, refs::PIN, &found)
+            let generation = refs::add_unnamed(txn, refs::PIN, &found)?;
+            Ok::<_, Error>((found.digest, generation))
         })?;
         if let Some(generation) = generation {
             self.project(generation)?;
         }
-        Ok((found.digest, generation.is_some()))
+        Ok((digest, generation.is_some()))
     }
 
     /// Takes back a pin. Says whether there was one. Idempotent.
@@ -263,8 +242,11 @@ impl Store {
     /// [`Error::RefNotFound`], [`base::Error::Ambiguous`].
     pub fn unpin(&self, target: &str) -> Result<(Digest, bool)> {
         self.refresh()?;
-        let digest = self.find(target)?.digest;
-        let generation = self.base.update(|txn| refs::unpin(txn, &digest))?;
+        let (digest, generation) = self.base.update(|txn| {
+            let digest = refs::find(txn.view(), target)?.0.digest;
+            let generation = refs::unpin(txn, &digest)?;
+            Ok::<_, Error>((digest, generation))
+        })?;
         if let Some(generation) = generation {
             self.project(generation)?;
         }
@@ -292,6 +274,23 @@ impl Store {
     pub fn as_source(&self) -> StoreSource<'_> {
         StoreSource { store: self }
     }
+}
+
+/// The document that is to be read so that all edges below `digest` are known: one that was not read as what it is
+/// `named` as yet, or one that lists a manifest that was never read as one.
+fn unread(view: base::View<'_>, digest: &Digest, named: Option<Descriptor>) -> Result<Option<Descriptor>> {
+    let Some(info) = view.blob(digest)? else { return Ok(None) };
+    let known = view.edges(digest)?.unwrap_or_default();
+    if named.as_ref().is_some_and(|named| !known.read_as.contains(&named.media_type)) {
+        return Ok(named);
+    }
+    let Some(read_as) = known.read_as.first() else { return Ok(None) };
+    for edge in known.edges.iter().filter(|edge| edge.role == Role::Manifest.code()) {
+        if view.blob(&edge.child)?.is_some() && view.edges(&edge.child)?.is_none() {
+            return Ok(Some(Descriptor::new(read_as, info.digest, info.size)));
+        }
+    }
+    Ok(None)
 }
 
 /// An OCI store as a source: see [`Store::as_source`].

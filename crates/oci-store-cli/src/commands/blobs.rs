@@ -14,9 +14,9 @@ use crate::output;
 const PAGE: usize = 1000;
 
 pub(crate) fn cat(context: &Context, blob: &str) -> Result<()> {
-    let store = context.store()?;
-    let digest = context.digest(&store, blob)?;
-    output::print_bytes(&mut store.base().read_blob_verified(&digest)?)
+    let reader = context.reader()?;
+    let found = reader.find(blob)?;
+    reader.read(&found, |bytes| output::print_bytes(bytes))?
 }
 
 pub(crate) fn resolve(context: &Context, prefix: &str) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use oci_store::{ExportOptions, ImportOptions, Layout, Selection, Store};
+use oci_store::{ExportOptions, ImportOptions, Layout, RefName, Selection};
 use serde_json::json;
 
 use crate::args::{Export, Import};
 use crate::context::Context;
 use crate::failure::{Failure, Result, code};
 use crate::progress::Bar;
+use crate::reader::Reader;
 
 pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
     // The source first: a mistake there should not leave an empty store.
@@ -46,30 +47,37 @@ pub(crate) fn export(context: &Context, args: Export) -> Result<()> {
         }
         (given, None) | (None, given) => given,
     };
-    let store = context.store()?;
-    let image = image.map_or_else(|| only_ref(&store), Ok)?;
+    let reader = context.reader()?;
+    let image = image.map_or_else(|| only_ref(context, &reader), Ok)?;
     let name = match args.dref {
         Some(name) => name,
-        None => image.parse().map_err(|_| {
-            Failure::new(code::USAGE, format!("{image}: an image exported by its digest needs a name: --dref"))
-        })?,
+        None => name_of(&reader, &image)?,
     };
     let options = ExportOptions { referrers: !args.no_referrers, verify: args.verify, sync: args.sync };
     let bar = Bar::new("export");
-    let exported = store.export(&image, &to, &name, options, &bar)?;
+    let exported = reader.export(&image, &to, &name, options, &bar)?;
     drop(bar);
     let digest = &exported.target.digest;
     let json = json!({ "ref": name.as_str(), "digest": digest, "blobs": exported.blobs, "bytes": exported.bytes });
     context.print(&json, || format!("{name} {digest}\n"))
 }
 
-fn only_ref(store: &Store) -> Result<String> {
-    let refs = store.refs("", None, 2)?;
-    match refs.as_slice() {
-        [only] => Ok(only.name.to_string()),
-        [] => Err(Failure::new(code::NOT_FOUND, format!("{}: the store has no refs", store.root().display()))),
+/// The image's own name. A digest, or the beginning of one, would be a name by the grammar, but is none.
+fn name_of(reader: &Reader, image: &str) -> Result<RefName> {
+    if reader.refs(image, 1)?.first().is_some_and(|found| found.name == image) {
+        return Ok(image.parse()?);
+    }
+    reader.find(image)?;
+    Err(Failure::new(code::USAGE, format!("{image}: an image exported by its digest needs a name: --dref")))
+}
+
+fn only_ref(context: &Context, reader: &Reader) -> Result<String> {
+    let path = context.path()?;
+    match reader.refs("", 2)?.as_slice() {
+        [only] => Ok(only.name.clone()),
+        [] => Err(Failure::new(code::NOT_FOUND, format!("{}: the store has no refs", path.display()))),
         _ => {
-            let what = format!("{}: the store has several refs: say which with --sref", store.root().display());
+            let what = format!("{}: the store has several refs: say which with --sref", path.display());
             Err(Failure::new(code::USAGE, what))
         }
     }

@@ -4,43 +4,44 @@ use std::io::Read;
 
 use oci_store::oci::oci_spec::image::ImageConfiguration;
 use oci_store::oci::{Child, Role, children, document::MAX_DOCUMENT, media_type};
-use oci_store::{Descriptor, Store};
+use oci_store::Descriptor;
 use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::Result;
 use crate::output;
+use crate::reader::Reader;
 
 pub(crate) fn inspect(context: &Context, image: &str, raw: bool) -> Result<()> {
-    let store = context.store()?;
-    let target = store.find(image)?;
+    let reader = context.reader()?;
+    let target = reader.find(image)?;
     if raw {
-        return output::print_bytes(&mut store.base().read_blob_verified(&target.digest)?);
+        return reader.read(&target, |bytes| output::print_bytes(bytes))?;
     }
-    let name = image.parse().ok().and_then(|name| store.get_ref(&name).ok().flatten());
+    let name = reader.refs(image, 1)?.into_iter().find(|found| found.name == image);
     let mut shown = json!({
         "digest": target.digest,
         "mediaType": target.media_type,
         "size": target.size,
     });
     if let Some(found) = name {
-        set(&mut shown, "ref", Value::from(found.name.as_str()));
         if found.incomplete {
             set(&mut shown, "incomplete", Value::from(true));
         }
+        set(&mut shown, "ref", Value::from(found.name));
     }
     if media_type::is_document(&target.media_type) {
-        describe(&store, &target, &mut shown)?;
+        describe(&reader, &target, &mut shown)?;
     }
-    let referrers: Vec<Descriptor> = oci_store::ImageSource::referrers(&store.as_source(), &target.digest)?;
+    let referrers = reader.referrers(&target)?;
     if !referrers.is_empty() {
         set(&mut shown, "referrers", json!(referrers));
     }
     context.print(&shown, || text(&shown, 0))
 }
 
-fn describe(store: &Store, target: &Descriptor, shown: &mut Value) -> Result<()> {
-    let bytes = read(store, target)?;
+fn describe(reader: &Reader, target: &Descriptor, shown: &mut Value) -> Result<()> {
+    let bytes = read(reader, target)?;
     let all = children(target, &bytes)?;
     let of = |role: Role| all.iter().filter(move |child| child.role == role).map(|child| &child.descriptor);
     if media_type::is_index(&target.media_type) {
@@ -53,7 +54,7 @@ fn describe(store: &Store, target: &Descriptor, shown: &mut Value) -> Result<()>
     if let Some(config) = of(Role::Config).next() {
         set(shown, "config", json!(config));
         // An artifact's config is no image's: then there is nothing more to tell.
-        if let Some(config) = read_config(store, config) {
+        if let Some(config) = read_config(reader, config) {
             let created = config.created().clone();
             set(shown, "created", json!(created));
             set(shown, "architecture", json!(config.architecture().to_string()));
@@ -73,17 +74,17 @@ fn describe(store: &Store, target: &Descriptor, shown: &mut Value) -> Result<()>
     Ok(())
 }
 
-fn read(store: &Store, descriptor: &Descriptor) -> Result<Vec<u8>> {
+fn read(reader: &Reader, descriptor: &Descriptor) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let reader = store.base().read_blob_verified(&descriptor.digest)?;
-    reader.take(MAX_DOCUMENT).read_to_end(&mut bytes).map_err(oci_store::cas::Error::from)?;
+    let read = reader.read(descriptor, |from| from.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes))?;
+    read.map_err(oci_store::cas::Error::from)?;
     Ok(bytes)
 }
 
-fn read_config(store: &Store, config: &Descriptor) -> Option<ImageConfiguration> {
+fn read_config(reader: &Reader, config: &Descriptor) -> Option<ImageConfiguration> {
     let image =
         config.media_type.ends_with(".image.config.v1+json") || config.media_type.ends_with(".container.image.v1+json");
-    serde_json::from_slice(&read(store, config).ok().filter(|_| image)?).ok()
+    serde_json::from_slice(&read(reader, config).ok().filter(|_| image)?).ok()
 }
 
 fn set(object: &mut Value, key: &str, value: Value) {

@@ -1,41 +1,31 @@
 //! `list`, `rm`, `tag`, `rename`, `pin`, `unpin`.
 
-use oci_store::{Condition, Ref, RefName};
+use oci_store::{Condition, RefName};
 use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output;
-
-/// Refs fetched at once.
-const PAGE: usize = 1000;
+use crate::reader::Listed;
 
 pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
-    let store = context.store()?;
-    let mut refs: Vec<Ref> = Vec::new();
-    loop {
-        let page = store.refs(prefix, refs.last().map(|last| &last.name), PAGE)?;
-        let last = page.len() < PAGE;
-        refs.extend(page);
-        if last {
-            break;
-        }
-    }
+    let refs = context.reader()?.refs(prefix, usize::MAX)?;
     let json: Vec<Value> = refs.iter().map(to_json).collect();
     context.print(&json, || {
-        let row = |found: &Ref| {
-            let kind = if found.incomplete { " (incomplete)" } else { "" };
-            let kind = format!("{}{kind}", short_type(&found.target.media_type));
-            [found.name.to_string(), found.target.digest.to_string(), kind, output::ago(found.updated)]
+        let row = |found: &Listed| {
+            let incomplete = if found.incomplete { " (incomplete)" } else { "" };
+            let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
+            let set = found.updated.map_or_else(|| "-".to_owned(), output::ago);
+            [found.name.clone(), found.target.digest.to_string(), kind, set]
         };
         let rows: Vec<_> = refs.iter().map(row).collect();
         output::table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)
     })
 }
 
-fn to_json(found: &Ref) -> Value {
+fn to_json(found: &Listed) -> Value {
     json!({
-        "ref": found.name.as_str(),
+        "ref": found.name,
         "digest": found.target.digest,
         "mediaType": found.target.media_type,
         "size": found.target.size,

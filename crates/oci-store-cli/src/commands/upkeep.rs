@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::args::IndexCommand;
 use crate::context::Context;
 use crate::failure::{Failure, Result, code};
-use crate::output;
+use crate::output::{self, count};
 use crate::progress::Bar;
 
 pub(crate) fn gc(context: &Context, full: bool, dry_run: bool) -> Result<()> {
@@ -17,15 +17,14 @@ pub(crate) fn gc(context: &Context, full: bool, dry_run: bool) -> Result<()> {
     let json = json!({ "blobs": removed.blobs, "bytes": removed.bytes, "dryRun": dry_run });
     context.print(&json, || {
         let would = if dry_run { "would remove" } else { "removed" };
-        let blobs = if removed.blobs == 1 { "blob" } else { "blobs" };
-        format!("{would} {} {blobs}, {}\n", removed.blobs, output::size(removed.bytes))
+        format!("{would} {}, {}\n", count(removed.blobs, "blob"), output::size(removed.bytes))
     })
 }
 
 pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Result<ExitCode> {
-    let store = context.store()?;
+    let reader = context.reader()?;
     let bar = Bar::new("check");
-    let checked = store.check(refs, read_data, &bar)?;
+    let checked = reader.check(refs, read_data, &bar)?;
     drop(bar);
     let fault = |fault| match fault {
         Fault::Missing => "missing",
@@ -51,8 +50,9 @@ pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Res
             text.push_str(&format!("{image}: incomplete, as it was allowed to be\n"));
         }
         let read = if read_data { "read" } else { "seen" };
-        let (images, blobs, bytes) = (checked.images, checked.blobs, output::size(checked.bytes));
-        text + &format!("{images} images, {blobs} blobs {read}, {bytes}, {} problems\n", checked.problems.len())
+        let (images, blobs) = (count(checked.images, "image"), count(checked.blobs, "blob"));
+        let problems = count(checked.problems.len() as u64, "problem");
+        text + &format!("{images}, {blobs} {read}, {}, {problems}\n", output::size(checked.bytes))
     })?;
     let failures: Vec<_> = checked.problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
     Failure::all(failures)?;
@@ -65,13 +65,13 @@ pub(crate) fn reindex(context: &Context) -> Result<()> {
         tracing::warn!("{name}: not taken: {why}");
     }
     if let Some(why) = &report.lost {
-        tracing::warn!("the index before can't be read, so data, additional data and times are lost: {why}");
+        tracing::warn!("data, additional data and times could not be carried over: {why}");
     }
     let json = json!({
         "blobs": report.blobs, "refs": report.refs, "lost": report.lost,
         "skipped": report.skipped.iter().map(|(name, why)| json!({ "ref": name, "why": why })).collect::<Vec<_>>(),
     });
-    context.print(&json, || format!("{} blobs, {} refs\n", report.blobs, report.refs))
+    context.print(&json, || format!("{}, {}\n", count(report.blobs, "blob"), count(report.refs, "ref")))
 }
 
 pub(crate) fn index(context: &Context, command: IndexCommand) -> Result<()> {

@@ -1,0 +1,116 @@
+//! What commands that only read see: the store, or, where there is no right to write it, the folder as an image layout.
+
+use std::io::Read;
+use std::path::Path;
+
+use oci_store::cas::VerifyReader;
+use oci_store::{
+    Checked, Descriptor, ExportOptions, Exported, ImageSource, Layout, Progress, Ref, RefName, Result, Store, oci,
+};
+
+/// Refs fetched at once.
+const PAGE: usize = 1000;
+
+/// An open store, or the folder of one that may only be read.
+pub(crate) enum Reader {
+    Store(Store),
+    Folder(Layout),
+}
+
+/// A ref, as `list` shows it.
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) target: Descriptor,
+    pub(crate) incomplete: bool,
+    /// Only the index knows.
+    pub(crate) updated: Option<u64>,
+}
+
+impl Reader {
+    fn with_source<T>(&self, body: impl FnOnce(&dyn ImageSource) -> T) -> T {
+        match self {
+            Self::Store(store) => body(&store.as_source()),
+            Self::Folder(layout) => body(layout),
+        }
+    }
+
+    /// The refs whose names begin with `prefix`, by name; at most `limit`.
+    pub(crate) fn refs(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>> {
+        let store = match self {
+            Self::Store(store) => store,
+            Self::Folder(layout) => {
+                let entries = layout.entries()?.into_iter();
+                let named = entries.filter_map(|entry| Some((entry.name?, entry.descriptor)));
+                let mut refs: Vec<Listed> = named
+                    .filter(|(name, _)| name.starts_with(prefix))
+                    .map(|(name, target)| {
+                        let incomplete = target.annotation(oci::INCOMPLETE).is_some();
+                        Listed { name, target, incomplete, updated: None }
+                    })
+                    .collect();
+                refs.sort_by(|a, b| a.name.cmp(&b.name));
+                refs.truncate(limit);
+                return Ok(refs);
+            }
+        };
+        let mut refs = Vec::new();
+        let mut after: Option<RefName> = None;
+        loop {
+            let size = PAGE.min(limit - refs.len());
+            let page = store.refs(prefix, after.as_ref(), size)?;
+            let last = page.len() < size || page.len() + refs.len() == limit;
+            after = page.last().map(|last| last.name.clone());
+            refs.extend(page.into_iter().map(|Ref { name, target, incomplete, updated, .. }| Listed {
+                name: name.to_string(),
+                target,
+                incomplete,
+                updated: Some(updated),
+            }));
+            if last {
+                return Ok(refs);
+            }
+        }
+    }
+
+    /// What `text` names: a ref, a digest, or the beginning of one.
+    pub(crate) fn find(&self, text: &str) -> Result<Descriptor> {
+        match self {
+            Self::Store(store) => store.find(text),
+            Self::Folder(layout) => layout.find(text),
+        }
+    }
+
+    /// Gives the bytes of a blob, verified, to `read`.
+    pub(crate) fn read<T>(&self, blob: &Descriptor, read: impl FnOnce(&mut dyn Read) -> T) -> Result<T> {
+        self.with_source(|source| {
+            let gone = || oci_store::base::Error::BlobNotFound(blob.digest.to_string());
+            let content = source.fetch(blob)?.ok_or_else(gone)?;
+            Ok(read(&mut VerifyReader::new(content, &blob.digest, None)?))
+        })
+    }
+
+    pub(crate) fn referrers(&self, subject: &Descriptor) -> Result<Vec<Descriptor>> {
+        self.with_source(|source| source.referrers(&subject.digest))
+    }
+
+    pub(crate) fn check(&self, names: &[RefName], read_data: bool, progress: &dyn Progress) -> Result<Checked> {
+        match self {
+            Self::Store(store) => store.check(names, read_data, progress),
+            Self::Folder(layout) => layout.check(names, read_data, progress),
+        }
+    }
+
+    pub(crate) fn export(
+        &self,
+        image: &str,
+        to: &Path,
+        name: &RefName,
+        options: ExportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Exported> {
+        match self {
+            Self::Store(store) => store.export(image, to, name, options, progress),
+            Self::Folder(layout) => layout.export(image, to, name, options, progress),
+        }
+    }
+}

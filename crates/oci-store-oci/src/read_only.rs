@@ -1,0 +1,204 @@
+//! A layout as it lies there, read by `index.json` and `blobs/` alone: what can be done with a store that may not be
+//! written, as its index and its leases then can't be used.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::path::Path;
+
+use oci_store_base::Link;
+use oci_store_cas::{Digest, VerifyReader};
+
+use crate::check::{Checked, Closure, Fault, Member, Missing, Problem};
+use crate::destination::write;
+use crate::document::children;
+use crate::export::{ExportOptions, Exported, Plan};
+use crate::progress::{Progress, passed};
+use crate::refs::INCOMPLETE;
+use crate::source::{Content, Entry, ImageSource, pick, read_document};
+use crate::{Descriptor, Error, Layout, RefName, Result};
+
+impl Layout {
+    /// Finds what `text` names: a named entry, a digest, or the beginning of one, of anything that an entry
+    /// reaches.
+    ///
+    /// # Errors
+    /// [`Error::RefNotFound`]; [`Ambiguous`](oci_store_base::Error::Ambiguous).
+    pub fn find(&self, text: &str) -> Result<Descriptor> {
+        let absent = || Error::RefNotFound(text.to_owned());
+        match pick(self, Some(text), None) {
+            Ok(entry) => return Ok(entry.descriptor),
+            Err(Error::NotInSource { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let hex = text.strip_prefix("sha256:").or_else(|| text.strip_prefix("sha256-")).unwrap_or(text);
+        if hex.len() < 2 {
+            return Err(absent());
+        }
+        let mut found: HashMap<Digest, Descriptor> = HashMap::new();
+        for Entry { descriptor, .. } in self.entries()? {
+            for (_, descriptor) in self.walk(&descriptor)?.1 {
+                if descriptor.digest.encoded().starts_with(hex) {
+                    found.insert(descriptor.digest.clone(), descriptor);
+                }
+            }
+        }
+        let mut candidates: Vec<Digest> = found.keys().cloned().collect();
+        candidates.sort();
+        match candidates.as_slice() {
+            [] => Err(absent()),
+            [only] => found.remove(only).ok_or_else(absent),
+            _ => {
+                let prefix = text.to_owned();
+                Err(oci_store_base::Error::Ambiguous { prefix, candidates, more: false }.into())
+            }
+        }
+    }
+
+    /// As [`Store::check`](crate::Store::check), from the files alone; nothing is recorded.
+    ///
+    /// # Errors
+    /// [`Error::RefNotFound`]; that something can't be read.
+    pub fn check(&self, names: &[RefName], read_data: bool, progress: &dyn Progress) -> Result<Checked> {
+        let mut entries = self.entries()?;
+        if !names.is_empty() {
+            for name in names {
+                if !entries.iter().any(|entry| entry.name.as_deref() == Some(name.as_str())) {
+                    return Err(Error::RefNotFound(name.to_string()));
+                }
+            }
+            entries.retain(|entry| names.iter().any(|name| entry.name.as_deref() == Some(name.as_str())));
+        }
+        let mut checked = Checked { images: entries.len() as u64, ..Checked::default() };
+        let mut verdicts: HashMap<Digest, Option<Fault>> = HashMap::new();
+        for Entry { name, descriptor } in entries {
+            let image = name.unwrap_or_else(|| descriptor.digest.to_string());
+            let (closure, members) = self.walk(&descriptor)?;
+            let problem = |fault, blob| Problem { image: image.clone(), fault, blob };
+            if descriptor.annotation(INCOMPLETE).is_some() && !closure.missing.is_empty() {
+                checked.incomplete.push(image.clone());
+            } else {
+                checked.problems.extend(closure.missing.iter().map(|m| problem(Fault::Missing, m.clone())));
+            }
+            for (at, descriptor) in members {
+                if !verdicts.contains_key(&descriptor.digest) {
+                    checked.blobs += 1;
+                    checked.bytes += descriptor.size;
+                    progress.expect(1, descriptor.size);
+                    let fault = self.check_blob(&descriptor, read_data, progress)?;
+                    verdicts.insert(descriptor.digest.clone(), fault);
+                    progress.blob_done();
+                }
+                if let Some(Some(fault)) = verdicts.get(&descriptor.digest) {
+                    let parent = closure.members.get(at).and_then(|member| member.parent);
+                    let path = closure.path_to(parent.map(|(parent, _)| parent));
+                    let role = parent.map(|(_, role)| role);
+                    checked.problems.push(problem(*fault, Missing { digest: descriptor.digest, role, path }));
+                }
+            }
+        }
+        Ok(checked)
+    }
+
+    fn check_blob(&self, descriptor: &Descriptor, read_data: bool, progress: &dyn Progress) -> Result<Option<Fault>> {
+        if progress.cancelled() {
+            return Err(oci_store_base::Error::Cancelled.into());
+        }
+        let Some(content) = self.fetch(descriptor)? else { return Ok(Some(Fault::Missing)) };
+        if let Some(file) = content.as_file()
+            && file.metadata().map_err(Error::io(self.folder()))?.len() != descriptor.size
+        {
+            return Ok(Some(Fault::WrongSize));
+        }
+        if !read_data {
+            return Ok(None);
+        }
+        let reader = VerifyReader::new(content, &descriptor.digest, Some(descriptor.size))?;
+        match reader.check(&mut |bytes| passed(progress, bytes)) {
+            Ok(_) => Ok(None),
+            Err(oci_store_cas::Error::DigestMismatch { .. }) => Ok(Some(Fault::Damaged)),
+            Err(oci_store_cas::Error::SizeMismatch { .. }) => Ok(Some(Fault::WrongSize)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`Store::export`](crate::Store::export), from the files alone, which nobody should remove meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::RefNotFound`], [`Error::Incomplete`], [`Error::NotALayout`].
+    pub fn export(
+        &self,
+        image: &str,
+        to: &Path,
+        name: &RefName,
+        options: ExportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Exported> {
+        let target = self.find(image)?;
+        let mut plan = Plan { target, incomplete: false, blobs: HashMap::new(), referrers: Vec::new(), _lease: None };
+        let mut queue = vec![plan.target.clone()];
+        let mut sources: HashMap<Digest, Descriptor> = HashMap::new();
+        while let Some(root) = queue.pop() {
+            let (closure, members) = self.walk(&root)?;
+            if !closure.missing.is_empty() && root.annotation(INCOMPLETE).is_none() {
+                return Err(Error::Incomplete(closure.missing));
+            }
+            for (_, descriptor) in members {
+                if plan.blobs.insert(descriptor.digest.clone(), descriptor.size).is_some() || !options.referrers {
+                    sources.entry(descriptor.digest.clone()).or_insert(descriptor);
+                    continue;
+                }
+                for referrer in self.referrers(&descriptor.digest)? {
+                    if !plan.blobs.contains_key(&referrer.digest) {
+                        plan.referrers.push(referrer.clone());
+                        queue.push(referrer);
+                    }
+                }
+                sources.insert(descriptor.digest.clone(), descriptor);
+            }
+        }
+        plan.target.set_annotation(INCOMPLETE, None);
+        let open = |digest: &Digest| -> Result<Box<dyn Content + '_>> {
+            let gone = || Error::from(oci_store_base::Error::BlobNotFound(digest.to_string()));
+            let content = self.fetch(sources.get(digest).ok_or_else(gone)?)?.ok_or_else(gone)?;
+            Ok(content)
+        };
+        write(plan, &open, to, name, options, progress)
+    }
+
+    /// All that an entry reaches, from its manifests: what is there, with its place in the closure, and what is
+    /// missing.
+    fn walk(&self, root: &Descriptor) -> Result<(Closure, Vec<(usize, Descriptor)>)> {
+        let mut closure = Closure::default();
+        let mut members = Vec::new();
+        let mut seen = HashSet::new();
+        let mut stack = vec![(root.clone(), None, Link::Needs)];
+        while let Some((descriptor, parent, link)) = stack.pop() {
+            if !seen.insert((descriptor.digest.clone(), descriptor.media_type.clone(), link)) {
+                continue;
+            }
+            if self.fetch(&descriptor)?.is_none() {
+                if link == Link::Needs {
+                    let (at, role) = parent.unzip();
+                    closure.missing.push(Missing { digest: descriptor.digest, role, path: closure.path_to(at) });
+                }
+                continue;
+            }
+            let at = closure.members.len();
+            closure.members.push(Member {
+                digest: descriptor.digest.clone(),
+                size: descriptor.size,
+                damaged: false,
+                parent,
+            });
+            if crate::media_type::is_document(&descriptor.media_type)
+                && let Some(bytes) = read_document(self, &descriptor)?
+            {
+                for child in children(&descriptor, &bytes)?.into_iter().rev().filter(|c| c.link != Link::Follows) {
+                    stack.push((child.descriptor, Some((at, child.role)), child.link));
+                }
+            }
+            members.push((at, descriptor));
+        }
+        Ok((closure, members))
+    }
+}

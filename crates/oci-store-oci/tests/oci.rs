@@ -1,0 +1,38 @@
+//! One binary for all tests of the crate.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
+
+#[path = "oci/check.rs"]
+mod check;
+#[path = "oci/child.rs"]
+mod child;
+#[path = "oci/common.rs"]
+mod common;
+#[path = "oci/concurrency.rs"]
+mod concurrency;
+#[path = "oci/documents.rs"]
+mod documents;
+#[path = "oci/export.rs"]
+mod export;
+#[path = "oci/foreign.rs"]
+mod foreign;
+#[path = "oci/gc.rs"]
+mod gc;
+#[path = "oci/images.rs"]
+mod images;
+#[path = "oci/import.rs"]
+mod import;
+#[path = "oci/layouts.rs"]
+mod layouts;
+#[path = "oci/model.rs"]
+mod model;
+#[path = "oci/names.rs"]
+mod names;
+#[path = "oci/projection.rs"]
+mod projection;
+#[path = "oci/refs.rs"]
+mod refs;
+#[path = "oci/reindex.rs"]
+mod reindex;
+#[path = "oci/sources.rs"]
+mod sources;

@@ -1,0 +1,103 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use oci_store_oci::media_type::MANIFEST;
+use oci_store_oci::{Error, Fault, Layout, Progress, Store};
+use serde_json::json;
+
+use crate::common::{benches, import, import_all, name, overwrite, path_of, sweep};
+use crate::images::{CONFIG, Images, digest, with};
+
+#[test]
+fn each_fault_is_told_with_its_path() {
+    for bench in benches() {
+        let mut images = Images::default();
+        let (image, other) = (images.simple("layer"), images.simple("other"));
+        let index = images.index(std::slice::from_ref(&image));
+        images.name("v1", &index);
+        images.name("other", &other);
+        let store = bench.open();
+        import_all(&store, &images).unwrap();
+        let layer = digest(b"layer");
+        let path = path_of(store.root(), &layer);
+        type Damage<'d> = &'d dyn Fn();
+        let damages: [(Fault, bool, Damage<'_>); 5] = [
+            (Fault::Missing, false, &|| fs::remove_file(&path).unwrap()),
+            (Fault::WrongSize, false, &|| fs::write(&path, "LAYERS").unwrap()),
+            (Fault::Damaged, true, &|| overwrite(store.root(), &layer, b"LAYER")),
+            (Fault::Damaged, false, &|| {}),
+            (Fault::Damaged, false, &|| {
+                fs::remove_file(&path).unwrap();
+                symlink("elsewhere", &path).unwrap();
+            }),
+        ];
+        for (fault, read, damage) in damages {
+            damage();
+            let checked = store.check(&[], read, &()).unwrap();
+            assert_eq!((checked.images, checked.blobs), (2, 7));
+            let [problem] = checked.problems.as_slice() else { panic!("{fault:?}: {:?}", checked.problems) };
+            assert_eq!((problem.fault, problem.image.as_str(), &problem.blob.digest), (fault, "v1", &layer));
+            assert_eq!(problem.blob.path, [index.digest.clone(), image.digest.clone()]);
+            assert!(problem.to_string().contains(&layer.to_string()));
+            assert!(store.check(&[name("other")], read, &()).unwrap().problems.is_empty());
+        }
+        assert!(matches!(store.check(&[name("absent")], false, &()), Err(Error::RefNotFound(_))));
+    }
+}
+
+/// A layer that one manifest may lack, and another may not.
+#[test]
+fn needed_by_one_and_used_by_another() {
+    for bench in benches() {
+        let mut images = Images::default();
+        let layer = images.layer("layer");
+        let foreign = with(layer.clone(), "urls", json!(["https://example.com"]));
+        let config = images.blob(CONFIG, b"{}");
+        let used = images.document(MANIFEST, &json!({ "config": config, "layers": [foreign] }));
+        let needed = images.document(MANIFEST, &json!({ "config": config, "layers": [layer] }));
+        for manifests in [[used.clone(), needed.clone()], [needed.clone(), used.clone()]] {
+            let image = images.index(&manifests);
+            let mut images = images.clone();
+            images.name("v1", &image);
+            images.name("used", &used);
+            let store = bench.open();
+            let mut lacking = images.clone();
+            lacking.blobs.remove(&layer.digest);
+            assert!(import(&store, &lacking, "v1").is_err());
+            import(&store, &lacking, "used").unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            lacking.write(folder.path());
+            let checked = Layout::open(folder.path()).unwrap().check(&[name("v1")], true, &()).unwrap();
+            assert_eq!(checked.problems.len(), 1, "{:?}", checked.problems);
+            import(&store, &images, "v1").unwrap();
+            fs::remove_file(path_of(store.root(), &layer.digest)).unwrap();
+            assert_eq!(store.check(&[name("v1")], false, &()).unwrap().problems.len(), 1);
+            store.remove_ref(&name("v1")).unwrap();
+            store.remove_ref(&name("used")).unwrap();
+            sweep(&store);
+        }
+    }
+}
+
+/// What a gc takes while it is being checked is not wrong.
+#[test]
+fn a_gc_beside_a_check() {
+    struct Meddler<'s>(&'s Store);
+    impl Progress for Meddler<'_> {
+        fn expect(&self, _: u64, _: u64) {
+            let _ = self.0.remove_ref(&name("v1"));
+            sweep(self.0);
+        }
+    }
+    for bench in benches() {
+        for read in [false, true] {
+            let store = bench.open();
+            let mut images = Images::default();
+            let image = images.simple("image");
+            images.name("v1", &image);
+            import(&store, &images, "v1").unwrap();
+            let checked = store.check(&[], read, &Meddler(&store)).unwrap();
+            assert_eq!(checked.problems, []);
+        }
+    }
+}

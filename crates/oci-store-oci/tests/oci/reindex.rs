@@ -1,0 +1,202 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use oci_store_base::{Condition, Edges, Space};
+use oci_store_cas::Digest;
+use oci_store_index::memory::MemoryBackend;
+use oci_store_oci::{Error, OpenOptions, Ref, Store};
+use serde_json::json;
+
+use crate::common::{
+    Bench, assert_sound, backends, benches, failure, files, import, import_all, import_with, incomplete, listed, name,
+    overwrite, refs, sweep, unnamed,
+};
+use crate::images::{Images, digest, with};
+
+/// Refs, pins, untagged referrers, nested and incomplete images.
+fn filled(bench: &Bench) -> (Store, Images) {
+    let store = bench.open();
+    let mut images = Images::default();
+    let (a, b, c) = (images.simple("a"), images.simple("b"), images.simple("c"));
+    let image = images.index(&[a.clone(), b]);
+    images.name("v1", &with(image, "artifactType", json!("x")));
+    let signature = images.about(&a, "signature");
+    images.about(&signature, "of the signature");
+    images.name("pinned", &c);
+    let lacking = images.simple("lacking");
+    images.name("lacking", &lacking);
+    images.blobs.remove(&digest(b"lacking"));
+    import(&store, &images, "v1").unwrap();
+    import(&store, &images, "pinned").unwrap();
+    import_with(&store, &images, "lacking", &incomplete()).unwrap();
+    store.pin("pinned").unwrap();
+    store.remove_ref(&name("pinned")).unwrap();
+    sweep(&store);
+    let set = store.base().update(|txn| txn.set_data(Space::User, "k", "key", b"value", None, Condition::Any));
+    set.unwrap();
+    (store, images)
+}
+
+/// The same folder, without its index.
+fn lost(bench: &Bench) -> OpenOptions {
+    if bench.backend == "memory" {
+        return OpenOptions::new(backends("memory", &MemoryBackend::default()));
+    }
+    fs::remove_dir_all(bench.root().join(".oci-store/index")).unwrap();
+    bench.options()
+}
+
+type Known = (
+    Vec<(String, Digest, bool)>,
+    Vec<Digest>,
+    BTreeMap<Digest, (String, Option<Edges>)>,
+    Vec<oci_store_oci::Descriptor>,
+);
+
+fn known(store: &Store) -> Known {
+    let refs = store.refs("", None, usize::MAX).unwrap().into_iter();
+    let refs = refs.map(|Ref { name, target, incomplete, .. }| (name.to_string(), target.digest, incomplete));
+    let rows = store.base().view(|view| {
+        let blobs = view.blobs(&Default::default(), None, usize::MAX)?.into_iter();
+        let rows = blobs.map(|blob| {
+            let mut edges = view.edges(&blob.digest)?;
+            edges.iter_mut().for_each(|edges| edges.edges.sort());
+            Ok((blob.digest, (blob.media_type, edges)))
+        });
+        rows.collect::<oci_store_base::Result<_>>()
+    });
+    let pins = store.pins().unwrap().into_iter().map(|pin| pin.digest);
+    (refs.collect(), pins.collect(), rows.unwrap(), listed(store.root()))
+}
+
+fn value(store: &Store) -> Option<Vec<u8>> {
+    store.base().view(|view| view.data(Space::User, "k", "key")).unwrap().map(|data| data.value)
+}
+
+#[test]
+fn everything_is_found_again() {
+    for bench in benches() {
+        let (store, _) = filled(&bench);
+        let before = known(&store);
+        drop(store);
+        // From the index before, then from the folder alone.
+        let (store, report) = bench.options().reindex(bench.root()).unwrap();
+        assert_eq!((report.refs, report.blobs, report.lost.is_some()), (2, before.2.len() as u64, false));
+        assert_eq!((report.skipped.len(), value(&store)), (0, Some(b"value".to_vec())));
+        assert_eq!(known(&store), before);
+        assert_eq!(known(&bench.open()), before);
+        drop(store);
+        let options = lost(&bench);
+        assert!(matches!(
+            options.clone().open(bench.root()),
+            Err(Error::Base(oci_store_base::Error::IndexLost { .. }))
+        ));
+        let (store, report) = options.reindex(bench.root()).unwrap();
+        assert_eq!((report.refs, report.blobs, report.lost.is_some()), (2, before.2.len() as u64, true));
+        assert_eq!((report.skipped.len(), value(&store)), (0, None));
+        assert_eq!(known(&store), before);
+        let all = files(store.root());
+        sweep(&store);
+        assert_eq!(files(store.root()), all);
+        assert_sound(&store);
+        store.remove_ref(&name("v1")).unwrap();
+        sweep(&store);
+        assert_eq!((files(store.root()).len(), unnamed(store.root()).len()), (3 + 2, 1));
+    }
+}
+
+#[test]
+fn the_index_is_the_truth_as_long_as_it_can_be_read() {
+    for bench in benches() {
+        let (store, images) = filled(&bench);
+        let before = fs::read(bench.index_json()).unwrap();
+        for name in refs(&store).into_keys() {
+            store.remove_ref(&name.parse().unwrap()).unwrap();
+        }
+        store.unpin(&images.entries[1].digest.to_string()).unwrap();
+        // A crash before the file was written.
+        fs::write(bench.index_json(), before).unwrap();
+        drop(store);
+        let (store, report) = bench.options().reindex(bench.root()).unwrap();
+        assert_eq!((report.refs, refs(&store).len(), store.pins().unwrap().len()), (0, 0, 0));
+        assert_sound(&store);
+    }
+}
+
+#[test]
+fn what_others_have_written_before_a_reindex_is_not_lost() {
+    for bench in benches() {
+        for with_index in [true, false] {
+            let (store, mut images) = filled(&bench);
+            let new = images.simple("new");
+            images.write_blobs(store.root());
+            let text = fs::read_to_string(bench.index_json()).unwrap();
+            let mut index: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for entry in index["manifests"].as_array_mut().unwrap() {
+                if entry["annotations"]["org.opencontainers.image.ref.name"] == "v1" {
+                    entry["digest"] = json!(new.digest);
+                    entry["size"] = json!(new.size);
+                    entry["mediaType"] = json!(new.media_type);
+                }
+            }
+            let mut bad = index["manifests"][0].clone();
+            bad["annotations"] = json!({ "org.opencontainers.image.ref.name": "no name!" });
+            index["manifests"].as_array_mut().unwrap().push(bad);
+            fs::write(bench.index_json(), index.to_string()).unwrap();
+            drop(store);
+            let options = if with_index { bench.options() } else { lost(&bench) };
+            let (store, _) = options.reindex(bench.root()).unwrap();
+            assert_eq!(refs(&store)["v1"], new.digest, "{} {with_index}", bench.backend);
+            assert_sound(&store);
+            drop(store);
+            fs::remove_dir_all(bench.root()).unwrap();
+            if bench.backend == "memory" {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_taken_is_told_and_a_wrong_size_is_mended() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        for text in ["a", "b", "cut"] {
+            let image = images.simple(text);
+            images.name(text, &image);
+        }
+        import_all(&store, &images).unwrap();
+        drop(store);
+        let manifest = &images.entries[1].digest;
+        overwrite(&bench.root(), manifest, b"{");
+        overwrite(&bench.root(), &digest(b"cut"), b"cu");
+        let (store, report) = lost(&bench).reindex(bench.root()).unwrap();
+        assert_eq!(report.refs, 2);
+        assert_eq!(report.skipped.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(store.check(&[], false, &()).unwrap().problems.len(), 1);
+        import_all(&store, &images).unwrap();
+        assert!(store.check(&[], true, &()).unwrap().problems.is_empty());
+        assert_sound(&store);
+        drop(store);
+        // Without an index, and without a list: nothing is thought up.
+        fs::write(bench.index_json(), "{").unwrap();
+        failure(lost(&bench).reindex(bench.root()));
+    }
+}
+
+#[test]
+fn another_backend_shows_the_same() {
+    for (from, to) in [("lmdb", "sqlite"), ("sqlite", "lmdb"), ("memory", "lmdb")] {
+        let bench = Bench::new(from);
+        let (store, _) = filled(&bench);
+        let before = known(&store);
+        assert!(store.base().convert(to).unwrap());
+        assert_eq!((known(&store), known(&bench.open())), (before.clone(), before));
+        assert_sound(&store);
+        drop(store);
+        let (store, _) = bench.options().index(Some(from)).reindex(bench.root()).unwrap();
+        assert_eq!(store.base().index_name().unwrap(), from);
+        assert_sound(&store);
+    }
+}

@@ -1,0 +1,63 @@
+//! Both ways by commands: they read what we export, we import what they write.
+
+use crate::common::tree::{assert_same, blobs_of, tree};
+use crate::common::{World, over_each_index};
+use crate::tools::Tools;
+
+over_each_index!(
+    both_tools_read_what_export_wrote,
+    what_skopeo_wrote_is_imported_and_comes_out_the_same,
+    an_export_into_a_layout_of_theirs_keeps_what_is_theirs,
+    what_umoci_made_from_nothing_is_imported,
+);
+
+fn both_tools_read_what_export_wrote(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    world.ok("import --all hello");
+    world.ok("export --sref latest --dref nginx:latest out");
+    world.ok("export v1 out");
+    assert_eq!(tools.names("out"), ["nginx:latest", "v1"]);
+    assert_eq!(tools.digest("out:nginx:latest"), world.digest("latest"));
+    tools.run("skopeo copy oci:out:v1 oci:again:v1");
+    assert_eq!(tools.digest("again:v1"), world.digest("v1"));
+    tools.run("umoci unpack --rootless --image out:v1 bundle");
+    assert_eq!(world.read("bundle/rootfs/etc/greeting"), b"Hello from an OCI image.\n");
+    assert!(world.path("bundle/rootfs/bin/hello").exists());
+}
+
+fn what_skopeo_wrote_is_imported_and_comes_out_the_same(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    tools.run("skopeo copy oci:hello:v1 oci:theirs:v1");
+    tools.run("skopeo copy oci:hello:latest oci:theirs:app/web:1.0");
+    world.ok("import --all theirs");
+    assert_eq!(world.refs().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["app/web:1.0", "v1"]);
+    assert_eq!(world.blob_files(), blobs_of(&world.path("theirs")));
+    world.ok("export v1 out");
+    world.ok("export app/web:1.0 out");
+    assert_same(&tree(&world.path("theirs/blobs")), &tree(&world.path("out/blobs")), "out and back");
+    tools.assert_agree("import");
+}
+
+fn an_export_into_a_layout_of_theirs_keeps_what_is_theirs(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    tools.run("skopeo copy oci:hello:v1 oci:theirs:v1");
+    tools.run("umoci tag --image theirs:v1 other");
+    world.ok("import --sref latest hello");
+    world.ok("export --sref latest --dref v1 theirs");
+    assert_eq!(tools.names("theirs"), ["other", "v1"]);
+    assert_eq!(tools.digest("theirs:v1"), world.digest("latest"));
+    assert_eq!(tools.digest("theirs:other"), tools.digest("hello:v1"));
+}
+
+fn what_umoci_made_from_nothing_is_imported(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    tools.run("umoci init --layout made");
+    // umoci writes `"manifests": null`.
+    assert!(world.fails(4, "import made").contains("made"));
+    world.ok("import --all made");
+    tools.run("umoci new --image made:blank");
+    world.ok("import made");
+    assert_eq!(world.digest("blank"), tools.digest("made:blank"));
+    world.ok("check --read-data blank");
+    tools.assert_agree("import");
+}

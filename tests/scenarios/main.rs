@@ -1,0 +1,20 @@
+//! Scenarios through the binary `oci-store`, each over every index of the build, in a store of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access;
+mod bad_input;
+mod crowd;
+mod data;
+mod end;
+mod export;
+mod import;
+mod look;
+mod original;
+mod output;
+mod places;
+mod refs;
+mod upkeep;

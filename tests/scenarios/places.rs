@@ -1,0 +1,91 @@
+//! Where the store is, and what is no store.
+
+use std::fs;
+
+use crate::common::tree::tree;
+use crate::common::{Ran, World, over_each_index};
+
+over_each_index!(
+    the_environment_names_the_store_and_the_option_wins,
+    without_either_it_lies_in_the_xdg_data_folder,
+    any_command_makes_an_absent_store,
+    a_mistake_makes_no_store,
+    a_store_for_a_group_is_writable_by_it_and_a_private_one_is_not,
+);
+
+fn the_environment_names_the_store_and_the_option_wins(world: &World) {
+    let index = world.index;
+    world.ok(&format!("--index {index} --store-path by-option list"));
+    Ran::of(world.oci_store().args(["list", "--index", index]).env("OCI_STORE_PATH", "by-env")).ok();
+    assert!(world.path("by-option/index.json").exists() && world.path("by-env/index.json").exists());
+    // After the command, too.
+    world.ok(&format!("import --sref v1 hello --store-path by-option --index {index}"));
+    assert!(world.ok("--store-path by-option list").contains("v1"));
+    assert_eq!(world.refs(), []);
+}
+
+fn without_either_it_lies_in_the_xdg_data_folder(world: &World) {
+    let list = |key: &str, value: &str| {
+        let mut command = world.oci_store();
+        command.env_remove("OCI_STORE_PATH").env_remove("HOME").env(key, value).args(["--index", world.index, "list"]);
+        Ran::of(&mut command)
+    };
+    list("HOME", world.path("home").to_str().unwrap()).ok();
+    assert!(world.path("home/.local/share/oci-store/index.json").exists());
+    list("XDG_DATA_HOME", world.path("xdg").to_str().unwrap()).ok();
+    assert!(world.path("xdg/oci-store/index.json").exists());
+    let error = list("XDG_DATA_HOME", "").fails(2);
+    assert!(error.contains("--store-path"), "{error}");
+}
+
+fn any_command_makes_an_absent_store(world: &World) {
+    let commands =
+        ["list", "gc", "check", "blobs", "data list", "index show", "pin", "import --sref v1 hello", "data set a b c"];
+    for (n, words) in commands.iter().enumerate() {
+        world.ok(&format!("--store-path deep/er/s{n} --index {} {words}", world.index));
+        assert_eq!(
+            world.names(&format!("deep/er/s{n}")),
+            [".oci-store", "blobs", "index.json", "oci-layout"],
+            "{words}"
+        );
+    }
+    // As good as absent.
+    fs::create_dir(world.path("empty")).unwrap();
+    world.ok("--store-path empty list");
+    // What is looked for is not there, but the store is.
+    world.fails(4, "--store-path s-rm rm x");
+    assert!(world.ok("--store-path s-rm list").starts_with("REF"));
+}
+
+fn a_mistake_makes_no_store(world: &World) {
+    world.fails(1, "--store-path s import no-such-folder");
+    world.fails(2, "--store-path s import");
+    world.fails(2, "--store-path s --format xml list");
+    world.fails(2, "--store-path s frobnicate");
+    world.fails(2, "--store-path s --no-such-option list");
+    world.ok("--store-path s --help");
+    world.ok("--store-path s list --help");
+    assert!(world.ok("--version").starts_with("oci-store "));
+    assert!(!world.path("s").exists());
+    assert_eq!(tree(&world.path("s")).len(), 0);
+}
+
+fn a_store_for_a_group_is_writable_by_it_and_a_private_one_is_not(world: &World) {
+    use std::os::unix::fs::PermissionsExt;
+    world.ok(&format!("--shared --store-path group --index {} import --sref v1 hello", world.index));
+    world.ok("import --sref v1 hello");
+    let mode = |path: &str| fs::metadata(world.path(path)).unwrap().permissions().mode() & 0o7777;
+    let blob = format!("blobs/{}", world.digest("v1").replace(':', "/"));
+    for (path, group, private) in [
+        ("", 0o2770, 0o700),
+        ("blobs/sha256", 0o2770, 0o700),
+        (".oci-store/leases", 0o2770, 0o700),
+        (".oci-store/config.json", 0o660, 0o600),
+        (".oci-store/locks/writer", 0o660, 0o600),
+        (blob.as_str(), 0o440, 0o400),
+        ("index.json", 0o664, 0o644),
+    ] {
+        assert_eq!(mode(&format!("group/{path}")), group, "{path}: {:o}", mode(&format!("group/{path}")));
+        assert_eq!(mode(&format!("store/{path}")), private, "{path}: {:o}", mode(&format!("store/{path}")));
+    }
+}
