@@ -1,6 +1,6 @@
 //! The completeness check: whether all that an image needs is in the store, and is what it should be.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::io::ErrorKind;
 
@@ -174,6 +174,35 @@ pub(crate) fn referrers(view: View<'_>, closure: &Closure) -> Result<Vec<Digest>
     Ok(found)
 }
 
+/// What is to be checked.
+struct Image {
+    label: String,
+    /// `None`: a pin.
+    name: Option<RefName>,
+    root: Digest,
+    incomplete: bool,
+}
+
+impl Image {
+    /// What it consists of, or `None` if it is no image any more.
+    fn closure(&self, view: View<'_>) -> Result<Option<Closure>> {
+        let found = match &self.name {
+            Some(name) => refs::get(view, name)?.map(|found| found.target.digest),
+            None => refs::unnamed(view, refs::PIN, &self.root)?.map(|pin| pin.digest),
+        };
+        if found.as_ref() == Some(&self.root) { closure(view, &self.root).map(Some) } else { Ok(None) }
+    }
+}
+
+/// Passes on that it is cancelled, and nothing else: what is looked at again was counted.
+struct Unheard<'p>(&'p dyn Progress);
+
+impl Progress for Unheard<'_> {
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}
+
 impl Store {
     /// Checks images: that every blob that they need has a row and a file of the right size, and with
     /// `read_data` that its bytes are those that its digest names. `names` are refs; none means all refs and
@@ -184,83 +213,114 @@ impl Store {
     /// # Errors
     /// [`Error::RefNotFound`](crate::Error::RefNotFound); those of the base store.
     pub fn check(&self, names: &[RefName], read_data: bool, progress: &dyn Progress) -> Result<Checked> {
-        let mut images = Vec::new();
+        let mut images: Vec<Image> = Vec::new();
         self.base().view(|view| {
+            let of = |found: refs::Ref| Image {
+                label: found.name.to_string(),
+                name: Some(found.name),
+                root: found.target.digest,
+                incomplete: found.incomplete,
+            };
             if names.is_empty() {
                 refs::each(view, &mut |found| {
-                    images.push((found.name.to_string(), found.target.digest, found.incomplete));
+                    images.push(of(found));
                     Ok(())
                 })?;
-                refs::each_unnamed(view, refs::PIN, &mut |pin| {
-                    images.push((pin.digest.to_string(), pin.digest, false));
+                return refs::each_unnamed(view, refs::PIN, &mut |pin| {
+                    let label = pin.digest.to_string();
+                    images.push(Image { label, name: None, root: pin.digest, incomplete: false });
                     Ok(())
-                })
-            } else {
-                for name in names {
-                    let found = refs::get(view, name)?;
-                    let found = found.ok_or_else(|| crate::Error::RefNotFound(name.to_string()))?;
-                    images.push((name.to_string(), found.target.digest, found.incomplete));
-                }
-                Ok(())
+                });
             }
+            for name in names {
+                let found = refs::get(view, name)?;
+                images.push(of(found.ok_or_else(|| crate::Error::RefNotFound(name.to_string()))?));
+            }
+            Ok(())
         })?;
-        let mut checked = Checked { images: images.len() as u64, ..Checked::default() };
-        let mut verdicts: HashMap<Digest, Option<Fault>> = HashMap::new();
-        for (image, root, incomplete) in images {
-            self.check_image(&image, &root, incomplete, read_data, progress, &mut verdicts, &mut checked)?;
+        let mut checked = Checked::default();
+        let mut good = HashSet::new();
+        for image in images {
+            let Some(closure) = self.base().view(|view| image.closure(view))? else { continue };
+            checked.images += 1;
+            let new = closure.members.iter().filter(|member| !good.contains(&member.digest));
+            let (blobs, bytes) = new.fold((0, 0), |(blobs, bytes), member| (blobs + 1, bytes + member.size));
+            progress.expect(blobs, bytes);
+            checked.blobs += blobs;
+            checked.bytes += bytes;
+            let mut problems = self.check_closure(&image, &closure, read_data, progress, &mut good)?;
+            if !problems.is_empty() {
+                // Or it was removed, and collected, while it was looked at.
+                problems = self.check_again(&image, read_data, progress, &mut good)?;
+            }
+            if image.incomplete && !closure.missing.is_empty() {
+                checked.incomplete.push(image.label);
+            }
+            checked.problems.extend(problems);
         }
         Ok(checked)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one step of `check`, which owns all of it")]
-    fn check_image(
+    /// What is wrong with an image that nobody can take away meanwhile: a lease names it, and it is still an image
+    /// after that.
+    fn check_again(
         &self,
-        image: &str,
-        root: &Digest,
-        incomplete: bool,
+        image: &Image,
         read_data: bool,
         progress: &dyn Progress,
-        verdicts: &mut HashMap<Digest, Option<Fault>>,
-        checked: &mut Checked,
-    ) -> Result<()> {
-        let closure = self.base().view(|view| closure(view, root))?;
-        let problem = |fault, blob| Problem { image: image.to_owned(), fault, blob };
-        if incomplete && !closure.missing.is_empty() {
-            checked.incomplete.push(image.to_owned());
-        } else {
-            checked.problems.extend(closure.missing.iter().map(|missing| problem(Fault::Missing, missing.clone())));
+        good: &mut HashSet<Digest>,
+    ) -> Result<Vec<Problem>> {
+        let lease = self.base().lease("check")?;
+        let mut named = HashSet::new();
+        loop {
+            let Some(closure) = self.base().view(|view| image.closure(view))? else { return Ok(Vec::new()) };
+            let new: Vec<Digest> = closure
+                .members
+                .iter()
+                .map(|member| member.digest.clone())
+                .filter(|d| named.insert(d.clone()))
+                .collect();
+            if new.is_empty() {
+                return self.check_closure(image, &closure, read_data, &Unheard(progress), good);
+            }
+            lease.name(&new)?;
         }
-        let new = closure.members.iter().filter(|member| !verdicts.contains_key(&member.digest));
-        let (blobs, bytes) = new.fold((0, 0), |(blobs, bytes), member| (blobs + 1, bytes + member.size));
-        progress.expect(blobs, bytes);
-        checked.blobs += blobs;
-        checked.bytes += bytes;
-        for (at, member) in closure.members.iter().enumerate() {
-            let known = verdicts.get(&member.digest).copied();
-            let fault = match known {
-                Some(fault) => fault,
-                None => {
-                    let fault = self.check_blob(member, read_data, progress)?;
-                    verdicts.insert(member.digest.clone(), fault);
-                    progress.blob_done();
-                    fault
-                }
-            };
+    }
+
+    /// Looks at the blobs of a closure that are not known to be `good`.
+    fn check_closure(
+        &self,
+        image: &Image,
+        closure: &Closure,
+        read_data: bool,
+        progress: &dyn Progress,
+        good: &mut HashSet<Digest>,
+    ) -> Result<Vec<Problem>> {
+        let problem = |fault, blob| Problem { image: image.label.clone(), fault, blob };
+        let missing = closure.missing.iter().filter(|_| !image.incomplete);
+        let mut problems: Vec<Problem> = missing.map(|missing| problem(Fault::Missing, missing.clone())).collect();
+        for member in &closure.members {
+            if good.contains(&member.digest) {
+                continue;
+            }
+            let fault = self.check_blob(member, read_data, progress)?;
+            progress.blob_done();
             if let Some(fault) = fault {
-                let path = closure.path_to(member.parent.map(|(parent, _)| parent));
-                let role = member.parent.map(|(_, role)| role);
-                let path = if at == 0 { Vec::new() } else { path };
-                checked.problems.push(problem(fault, Missing { digest: member.digest.clone(), role, path }));
+                let (parent, role) = member.parent.unzip();
+                let path = closure.path_to(parent);
+                problems.push(problem(fault, Missing { digest: member.digest.clone(), role, path }));
+            } else {
+                good.insert(member.digest.clone());
             }
         }
-        Ok(())
+        Ok(problems)
     }
 
     fn check_blob(&self, member: &Member, read_data: bool, progress: &dyn Progress) -> Result<Option<Fault>> {
         if progress.cancelled() {
             return Err(oci_store_base::Error::Cancelled.into());
         }
-        let fault = match self.base().cas().size(&member.digest) {
+        Ok(match self.base().cas().size(&member.digest) {
             Ok(None) => Some(Fault::Missing),
             Ok(Some(size)) if size != member.size => Some(Fault::WrongSize),
             Ok(Some(_)) if read_data => {
@@ -279,11 +339,6 @@ impl Store {
                 Some(Fault::Damaged)
             }
             Err(error) => return Err(error.into()),
-        };
-        // A gc may have taken the whole image since it was looked up: then nothing is wrong.
-        if fault.is_some() && self.base().view(|view| view.blob(&member.digest))?.is_none() {
-            return Ok(None);
-        }
-        Ok(fault)
+        })
     }
 }

@@ -230,9 +230,13 @@ impl<'i> Intake<'i> {
         Ok(())
     }
 
+    /// Says that it is the source's fault, if it is: a full disk here is not.
     pub(crate) fn blame(&self, error: Error) -> Error {
+        use oci_store_base::Error as Base;
         match error {
-            error @ Error::Source { .. } => error,
+            error @ (Error::Source { .. } | Error::Copy(_)) => error,
+            Error::Base(Base::Cas(error @ oci_store_cas::Error::Io { .. })) => error.into(),
+            error @ Error::Base(Base::Io { .. } | Base::Index(_) | Base::LockTimeout { .. }) => error,
             error => Error::Source { origin: self.source.origin(), error: Box::new(error) },
         }
     }
@@ -254,7 +258,7 @@ impl<'i> Intake<'i> {
                 }
                 let state = match this.copy_one(descriptor) {
                     Ok(state) => state,
-                    Err(error) => State::Failed(error.to_string()),
+                    Err(error) => State::Failed(this.blame(error).to_string()),
                 };
                 let key = (descriptor.digest.clone(), descriptor.size);
                 outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((key, state));
@@ -294,7 +298,7 @@ impl<'i> Intake<'i> {
         for (at, member) in image.members.iter().enumerate() {
             match self.state_of(member).map(|blob| &blob.state) {
                 Some(State::Failed(why)) => {
-                    return Err(self.blame(Error::Copy(why.clone())));
+                    return Err(Error::Copy(why.clone()));
                 }
                 Some(State::Here) => {}
                 _ if member.link != Link::Needs => {}

@@ -1,7 +1,7 @@
 //! Taking in what another tool has written into the store's `index.json`: nothing of it is lost.
 //!
-//! A new name becomes a ref, after all that it reaches was verified; an entry without a name becomes a pin, or if
-//! it is about something, a referrer. Where a name means something else there than here, the newer wins: the
+//! A new name becomes a ref, after all that it reaches was verified; an entry without a name, or with one that is
+//! none by the grammar, becomes a pin, or if it is about something, a referrer. Where a name means something else there than here, the newer wins: the
 //! file says which generation its writer had read, and a ref that was not changed since was changed there. If it
 //! was changed on both sides, ours wins, with a warning. A name that is missing there is put back: other tools lose
 //! entries when two of them write at once. One that was removed here after the file was read stays removed.

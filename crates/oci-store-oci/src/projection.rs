@@ -138,9 +138,10 @@ impl Store {
         }
         File::open(self.root()).and_then(|folder| folder.sync_all()).map_err(Error::io(self.root()))?;
         let looked = note::now();
-        let meta = fs::symlink_metadata(&path).map_err(Error::io(&path))?;
         let contents = |meta: &Metadata| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
-        if contents(&meta) == contents(&written) {
+        if let Ok(meta) = fs::symlink_metadata(&path)
+            && contents(&meta) == contents(&written)
+        {
             self.note(generation, Look::new(&meta, looked));
         }
         if swapped.is_err() {

@@ -168,6 +168,25 @@ fn a_gc_that_came_half_way_is_completed() {
     }
 }
 
+/// What a gc has taken the row of, and an import has brought in again before its file went.
+#[test]
+fn what_comes_back_before_its_file_went_stays() {
+    for bench in benches() {
+        let store = bench.open();
+        sweep(&store);
+        let mut images = Images::default();
+        let image = images.simple("image");
+        images.name("v1", &image);
+        import(&store, &images, "v1").unwrap();
+        store.remove_ref(&name("v1")).unwrap();
+        store.base().collect(&["ref", "pin"], Extent::Changed, false).unwrap();
+        import(&store, &images, "v1").unwrap();
+        store.gc(Extent::Changed, false).unwrap();
+        assert_eq!(files(store.root()), images.reach(&image));
+        assert_sound(&store);
+    }
+}
+
 #[test]
 fn files_that_nobody_knows() {
     let bench = Bench::new("memory");
