@@ -1,20 +1,61 @@
 //! An image layout that is written into: blobs first, each whole or absent, and `index.json` last.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use oci_store_base::LeaseGuard;
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::export::{ExportOptions, Exported, Plan};
 use crate::layout::{IndexJson, MAX_INDEX_JSON, read_small};
 use crate::progress::{Progress, passed};
 use crate::source::Content;
-use crate::{Error, RefName, Result};
+use crate::{Descriptor, Error, RefName, Result};
+
+/// How to export.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportOptions {
+    /// Whether what is about an image (signatures, SBOMs) comes along.
+    pub referrers: bool,
+    /// Whether blobs that the destination has already are hashed, and not only their sizes looked at.
+    pub verify: bool,
+    /// Whether all is made durable before the export returns.
+    pub sync: bool,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self { referrers: true, verify: false, sync: false }
+    }
+}
+
+/// What was exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// The image.
+    pub target: Descriptor,
+    /// Blobs that were copied; the others were there.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What an image consists of.
+pub(crate) struct Plan {
+    pub(crate) target: Descriptor,
+    pub(crate) incomplete: bool,
+    /// With their sizes.
+    pub(crate) blobs: HashMap<Digest, u64>,
+    /// What is about it, to be listed without a name.
+    pub(crate) referrers: Vec<Descriptor>,
+    /// Keeps all of it, in a store.
+    pub(crate) _lease: Option<LeaseGuard>,
+}
 
 /// The beginning of the names of folders in which exports put blobs that are not whole yet.
 const TEMPORARY: &str = ".oci-store-export-";

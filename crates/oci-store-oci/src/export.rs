@@ -3,56 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use oci_store_base::{LeaseGuard, OWN_FOLDER, View};
+use oci_store_base::{OWN_FOLDER, View};
 use oci_store_cas::Digest;
 
 use crate::check::{Missing, closure, referrers};
-use crate::destination::write;
+use crate::destination::{ExportOptions, Exported, Plan, write};
 use crate::import::{ImportOptions, Selection};
 use crate::progress::Progress;
 use crate::source::Content;
-use crate::{Descriptor, Error, RefName, Result, Store, refs};
-
-/// How to export.
-#[derive(Clone, Copy, Debug)]
-pub struct ExportOptions {
-    /// Whether what is about an image (signatures, SBOMs) comes along.
-    pub referrers: bool,
-    /// Whether blobs that the destination has already are hashed, and not only their sizes looked at.
-    pub verify: bool,
-    /// Whether all is made durable before the export returns.
-    pub sync: bool,
-}
-
-impl Default for ExportOptions {
-    fn default() -> Self {
-        Self { referrers: true, verify: false, sync: false }
-    }
-}
-
-/// What was exported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Exported {
-    /// The image.
-    pub target: Descriptor,
-    /// Blobs that were copied; the others were there.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-/// What an image consists of.
-pub(crate) struct Plan {
-    pub(crate) target: Descriptor,
-    pub(crate) incomplete: bool,
-    /// With their sizes.
-    pub(crate) blobs: HashMap<Digest, u64>,
-    /// What is about it, to be listed without a name.
-    pub(crate) referrers: Vec<Descriptor>,
-    /// Keeps all of it, in a store.
-    pub(crate) _lease: Option<LeaseGuard>,
-}
+use crate::{Error, RefName, Result, Store, refs};
 
 impl Store {
     /// Exports the image that `image` names (a ref, a digest, or the beginning of one) into the layout in the

@@ -29,9 +29,9 @@ mod store;
 
 pub use check::{Checked, Fault, Missing, Problem};
 pub use descriptor::{Descriptor, REF_NAME};
+pub use destination::{ExportOptions, Exported};
 pub use document::{Child, Role, children};
 pub use error::{Error, Result};
-pub use export::{ExportOptions, Exported};
 pub use import::{ImportOptions, Imported, Selection};
 pub use layout::Layout;
 pub use oci_spec;

@@ -9,9 +9,8 @@ use oci_store_base::Link;
 use oci_store_cas::{Digest, VerifyReader};
 
 use crate::check::{Checked, Closure, Fault, Member, Missing, Problem};
-use crate::destination::write;
+use crate::destination::{ExportOptions, Exported, Plan, write};
 use crate::document::children;
-use crate::export::{ExportOptions, Exported, Plan};
 use crate::progress::{Progress, passed};
 use crate::refs::INCOMPLETE;
 use crate::source::{Content, Entry, ImageSource, pick, read_document};
