@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
+use oci_store::Descriptor;
 use oci_store::oci::oci_spec::image::ImageConfiguration;
 use oci_store::oci::{Child, Role, children, document::MAX_DOCUMENT, media_type};
-use oci_store::Descriptor;
 use serde_json::{Value, json};
 
 use crate::context::Context;

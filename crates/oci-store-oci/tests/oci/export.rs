@@ -1,9 +1,7 @@
 use std::fs;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_store_oci::{Error, ExportOptions, ImageSource, Layout, Progress, Store};
-use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::common::{
@@ -122,27 +120,15 @@ fn exports_at_once_into_one_folder() {
         import_all(&store, &images).unwrap();
         let to = bench.beside("out");
         let barrier = Barrier::new(8);
-        let left = AtomicUsize::new(8);
         std::thread::scope(|scope| {
-            // As every export does: looks for what the dead have left, by trying their locks.
-            scope.spawn(|| {
-                let began = std::time::Instant::now();
-                while left.load(Ordering::SeqCst) > 0 && began.elapsed().as_secs() < 20 {
-                    for name in names(&to).iter().filter(|name| name.starts_with(".oci-store-export-")) {
-                        let Ok(folder) = fs::File::open(to.join(name)) else { continue };
-                        let _ = flock(&folder, FlockOperation::NonBlockingLockExclusive);
-                    }
-                }
-            });
             for n in 0..8 {
-                let (store, to, barrier, left) = (&store, &to, &barrier, &left);
+                let (store, to, barrier) = (&store, &to, &barrier);
                 scope.spawn(move || {
                     barrier.wait();
                     for round in 0..4 {
                         export(store, &format!("i{n}"), to, &format!("x{n}-{round}")).unwrap();
                     }
                     export(store, "v1", to, "v1").unwrap();
-                    left.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
