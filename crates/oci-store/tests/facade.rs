@@ -1,5 +1,7 @@
 //! The library as a program sees it that depends on this crate alone, over every index of the build.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 use std::path::Path;
 use std::sync::Arc;
 
