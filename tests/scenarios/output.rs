@@ -40,7 +40,7 @@ fn json_of_every_command_has_its_keys(world: &World) {
     has("pin v2", &["digest"]);
     has("pin", &["digest", "mediaType", "size"]);
     has("unpin v2", &["digest"]);
-    has("gc", &["blobs", "bytes", "dryRun"]);
+    has("gc", &["blobs", "bytes", "unfinished", "dryRun"]);
     has("check", &["images", "blobs", "bytes", "incomplete", "problems"]);
     has("inspect v1", &["digest", "mediaType", "size", "ref", "config", "layers", "layersSize", "os", "architecture"]);
     has(&format!("resolve {}", &digest[..20]), &["digest"]);

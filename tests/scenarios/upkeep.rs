@@ -23,7 +23,7 @@ over_each_index!(
 
 fn gc_removes_what_nothing_reaches_and_says_how_much(world: &World) {
     world.ok("import --all hello");
-    assert_eq!(world.json("gc"), json!({ "blobs": 0, "bytes": 0, "dryRun": false }));
+    assert_eq!(world.json("gc"), json!({ "blobs": 0, "bytes": 0, "unfinished": 0, "dryRun": false }));
     world.ok("rm latest");
     let before = world.blob_files();
     let bytes = |files: &[String]| -> u64 {

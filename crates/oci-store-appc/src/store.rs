@@ -199,7 +199,7 @@ impl Store {
     /// # Errors
     /// [`Error::Base`].
     pub fn gc(&self) -> Result<Collected> {
-        self.base.collect(&[REMOTE], Extent::Changed, false)?;
-        Ok(self.base.unlink_pending()?)
+        let rows = self.base.collect(&[REMOTE], Extent::Changed, false)?;
+        Ok(Collected { unfinished: rows.unfinished, ..self.base.unlink_pending()? })
     }
 }

@@ -66,7 +66,7 @@ fn an_image_without_a_record_goes() {
         assert_eq!(store.gc().unwrap(), Collected::default());
         assert_eq!(text(store, &digest), "image");
         drop(image);
-        assert_eq!(store.gc().unwrap(), Collected { blobs: 1, bytes: 5 });
+        assert_eq!(store.gc().unwrap(), Collected { blobs: 1, bytes: 5, ..Collected::default() });
         assert!(matches!(store.read(&digest), Err(Error::Base(base::Error::BlobNotFound(_)))));
         assert!(store.images(None, 10).unwrap().is_empty());
     });
@@ -115,7 +115,7 @@ fn refreshes() {
         assert_eq!(store.remote(URL).unwrap().unwrap(), renewed);
         // Another image takes its place.
         let second = store.fetch(URL, &caching("two", 1300), &mut &b"two!"[..]).unwrap();
-        assert_eq!(store.gc().unwrap(), Collected { blobs: 1, bytes: 3 });
+        assert_eq!(store.gc().unwrap(), Collected { blobs: 1, bytes: 3, ..Collected::default() });
         assert_eq!(text(store, &second.image), "two!");
         store.remove(URL).unwrap();
         assert!(matches!(store.refresh(&second, &caching("two", 1400)), Err(Error::Changed { .. })));

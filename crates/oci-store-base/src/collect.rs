@@ -35,6 +35,8 @@ pub struct Collected {
     pub blobs: u64,
     /// Their sizes, added up, in bytes.
     pub bytes: u64,
+    /// Bytes of blobs on their way in that dead processes had left unfinished.
+    pub unfinished: u64,
 }
 
 impl Collected {
@@ -84,11 +86,11 @@ impl Store {
                 Ok::<_, Error>(step)
             })?;
             for (id, lease) in dead {
-                self.cas().discard(&id)?;
+                total.unfinished += self.cas().discard(&id)?;
                 lease.remove()?;
             }
             for id in batches.iter().filter(|id| !live.contains(*id)) {
-                self.cas().discard(id)?;
+                total.unfinished += self.cas().discard(id)?;
             }
             match step {
                 Step::More { next, removed } => {

@@ -31,8 +31,9 @@ pub trait Cas: Debug + Send + Sync {
     /// The names of all batches with something staged: in use, or left by a process that died.
     fn batches(&self) -> Result<Vec<String>>;
 
-    /// Removes what is staged in the batch called `name`. Idempotent. The caller knows that nobody uses it.
-    fn discard(&self, name: &str) -> Result<()>;
+    /// Removes what is staged in the batch called `name`, and returns how many bytes that were. Idempotent. The
+    /// caller knows that nobody uses it.
+    fn discard(&self, name: &str) -> Result<u64>;
 
     /// Opens a blob for reading, or `None` if it is not here. Bytes are not verified (see
     /// [`VerifyReader`](crate::VerifyReader)).

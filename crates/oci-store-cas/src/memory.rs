@@ -48,10 +48,15 @@ impl Cas for MemoryCas {
         Ok(names)
     }
 
-    fn discard(&self, name: &str) -> Result<()> {
+    fn discard(&self, name: &str) -> Result<u64> {
         check_batch_name(name)?;
-        self.state().staged.retain(|(batch, _), _| batch != name);
-        Ok(())
+        let mut discarded = 0;
+        self.state().staged.retain(|(batch, _), bytes| {
+            let keep = batch != name;
+            discarded += if keep { 0 } else { bytes.len() as u64 };
+            keep
+        });
+        Ok(discarded)
     }
 
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>> {

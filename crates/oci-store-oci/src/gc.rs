@@ -30,7 +30,7 @@ impl Store {
         if rows.blobs > 0 {
             self.project_changed()?;
         }
-        let mut removed = base.unlink_pending()?;
+        let mut removed = Collected { unfinished: rows.unfinished, ..base.unlink_pending()? };
         if rows.blobs == 0 && removed.blobs > 0 {
             // They were left by a gc that came no further.
             self.project_changed()?;

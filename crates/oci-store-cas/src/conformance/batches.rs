@@ -160,7 +160,7 @@ fn dead_batch_is_discarded(cas: &dyn Cas) {
     mem::forget(batch);
     assert_eq!(cas.batches().unwrap(), ["dead"]);
     assert_lacks(cas, &digest);
-    cas.discard("dead").unwrap();
+    assert_eq!(cas.discard("dead").unwrap(), 4);
     assert_eq!(cas.batches().unwrap(), [""; 0]);
     assert_lacks(cas, &digest);
     // The name is free again.
@@ -171,7 +171,7 @@ fn dead_batch_is_discarded(cas: &dyn Cas) {
 }
 
 fn discard_is_idempotent(cas: &dyn Cas) {
-    cas.discard("never-was").unwrap();
+    assert_eq!(cas.discard("never-was").unwrap(), 0);
     cas.discard("never-was").unwrap();
     let batch = cas.batch("b").unwrap();
     let digest = seal(&*batch, b"gone");

@@ -100,12 +100,12 @@ impl Cas for FolderCas {
 
     /// Takes regular files only, and only those directly in the batch's folder: anything else is not ours, and
     /// is an error.
-    fn discard(&self, name: &str) -> Result<()> {
+    fn discard(&self, name: &str) -> Result<u64> {
         check_batch_name(name)?;
         let path = self.ingest.join(name);
         // By descriptor from here on: nothing that is put in the folder's place can lead us elsewhere.
         let folder = match open_folder(&path, OFlags::NOFOLLOW) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
             opened => opened.map_err(Error::io(&path))?,
         };
         // All names first: what a folder lists while it is being emptied is up to the file system.
@@ -121,7 +121,10 @@ impl Cas for FolderCas {
                 names.push(entry.file_name().to_owned());
             }
         }
+        let mut discarded = 0;
         for name in names {
+            let stat = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW);
+            discarded += stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or_default());
             match rustix::fs::unlinkat(&folder, &name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(Error::io(path.join(name.to_string_lossy().as_ref()))(error.into())),
@@ -129,7 +132,7 @@ impl Cas for FolderCas {
         }
         match fs::remove_dir(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
-            _ => Ok(()),
+            _ => Ok(discarded),
         }
     }
 

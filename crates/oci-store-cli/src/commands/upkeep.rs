@@ -14,10 +14,16 @@ use crate::progress::Bar;
 pub(crate) fn gc(context: &Context, full: bool, dry_run: bool) -> Result<()> {
     let extent = if full { Extent::Full } else { Extent::Changed };
     let removed = context.store()?.gc(extent, dry_run)?;
-    let json = json!({ "blobs": removed.blobs, "bytes": removed.bytes, "dryRun": dry_run });
+    let json = json!({
+        "blobs": removed.blobs, "bytes": removed.bytes, "unfinished": removed.unfinished, "dryRun": dry_run,
+    });
     context.print(&json, || {
         let would = if dry_run { "would remove" } else { "removed" };
-        format!("{would} {}, {}\n", count(removed.blobs, "blob"), output::size(removed.bytes))
+        let unfinished = match removed.unfinished {
+            0 => String::new(),
+            bytes => format!(", and {} of unfinished imports", output::size(bytes)),
+        };
+        format!("{would} {}, {}{unfinished}\n", count(removed.blobs, "blob"), output::size(removed.bytes))
     })
 }
 
