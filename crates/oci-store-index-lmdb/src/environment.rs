@@ -19,8 +19,8 @@ const MAP_MOST: usize = 1 << 40;
 /// Below this, where the address space is limited, there is no use in trying.
 const MAP_LEAST: usize = 1 << 30;
 
-/// Each open view takes a slot of 64 bytes in `lock.mdb`, over all processes: 256 KiB, sparse.
-const READERS: u32 = 4096;
+/// Each open view takes a slot of 64 bytes in `lock.mdb`, over all processes: 256 KiB.
+pub(crate) const READERS: u32 = 4096;
 
 /// The files of an environment: which they are, whatever the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,22 @@
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use oci_store_index::Result;
 
+use crate::environment::READERS;
 use crate::error::{about, at};
 use crate::header::{self, Header};
 
 pub(crate) const DATA: &str = "data.mdb";
 const LOCK: &str = "lock.mdb";
 const WRITE: &str = "write.lock";
+
+/// What a reader takes in the lock file.
+const SLOT: usize = 64;
+/// What comes before the readers, generously.
+const HEADER: usize = 4096;
 
 /// What [`prepare`] found or made.
 pub(crate) struct Prepared {
@@ -27,7 +33,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<Prepared> {
     // Looked at first, because opening the lock file of an environment that this process has open (under
     // another name of the folder) would drop its locks.
     if !fs::metadata(&lock).is_ok_and(|found| found.len() > 0) {
-        create(&lock, mode)?;
+        fill(&create(&lock, mode)?).map_err(at(&lock))?;
     }
     let write = create(&dir.join(WRITE), mode)?;
     let path = dir.join(DATA);
@@ -54,6 +60,16 @@ pub(crate) fn sync(dir: &Path) -> Result<()> {
 fn mode(dir: &Path) -> Result<u32> {
     let folder = fs::metadata(dir).map_err(at(dir))?.permissions().mode();
     Ok(if folder & 0o020 != 0 { 0o660 } else { 0o600 })
+}
+
+/// Gives LMDB's lock file its blocks, which it would make sparse and map: on a full disk that would be a SIGBUS at
+/// the first touch, and not an error.
+fn fill(mut lock: &File) -> io::Result<()> {
+    let filled = lock.write_all(&vec![0; READERS as usize * SLOT + HEADER]);
+    if filled.is_err() {
+        lock.set_len(0)?;
+    }
+    filled
 }
 
 fn create(path: &Path, mode: u32) -> Result<File> {
