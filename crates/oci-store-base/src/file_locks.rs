@@ -83,6 +83,10 @@ impl Locks for FileLocks {
                 // Not ours.
                 continue;
             }
+            if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                // Nor this: opening a FIFO would wait for whoever made it.
+                continue;
+            }
             let path = entry.path();
             let file = match File::open(&path) {
                 Ok(file) => file,
