@@ -82,11 +82,14 @@ fn gather(view: View<'_>, image: &str, with_referrers: bool) -> Result<(Plan, Ve
     let found = closure(view, &target.digest)?;
     let about = if with_referrers { referrers(view, &found)? } else { Vec::new() };
     let mut plan = Plan { target, incomplete, blobs: HashMap::new(), referrers: Vec::new(), _lease: None };
-    plan.blobs.extend(found.members.into_iter().map(|member| (member.digest, member.size)));
+    let mut members = found.members;
     for digest in about {
-        let members = closure(view, &digest)?.members.into_iter();
-        plan.blobs.extend(members.map(|member| (member.digest, member.size)));
+        members.extend(closure(view, &digest)?.members);
         plan.referrers.extend(refs::unnamed(view, refs::REFERRER, &digest)?);
     }
+    if let Some(bad) = members.iter().find(|member| member.damaged) {
+        return Err(Error::document(&bad.digest, "its bytes are damaged: import an image that has it again"));
+    }
+    plan.blobs.extend(members.into_iter().map(|member| (member.digest, member.size)));
     Ok((plan, found.missing))
 }

@@ -67,6 +67,23 @@ impl IndexJson {
         }
         Ok(index)
     }
+
+    /// The same of a store's own file: an entry that another tool has written and that is no descriptor is left
+    /// out, with a warning, and does not take the others with it.
+    pub(crate) fn parse_own(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::parse(path, bytes).or_else(|error| {
+            let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Err(error) };
+            let Some(entries) = value.get_mut("manifests").and_then(Value::as_array_mut) else { return Err(error) };
+            entries.retain(|entry| match Descriptor::deserialize(entry) {
+                Ok(_) => true,
+                Err(error) => {
+                    tracing::warn!("{}: an entry is no descriptor, and left out: {error}", path.display());
+                    false
+                }
+            });
+            Self::parse(path, value.to_string().as_bytes())
+        })
+    }
 }
 
 impl Layout {

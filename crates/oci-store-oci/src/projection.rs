@@ -210,7 +210,7 @@ pub(crate) fn read_own(path: &Path) -> Result<(IndexJson, Look)> {
     let looked = note::now();
     let file = open_regular(path).map_err(Error::io(path))?;
     let look = Look::new(&file.metadata().map_err(Error::io(path))?, looked);
-    Ok((IndexJson::parse(path, &read_all(path, file, MAX_OWN)?)?, look))
+    Ok((IndexJson::parse_own(path, &read_all(path, file, MAX_OWN)?)?, look))
 }
 
 fn judge(index: IndexJson, look: Look) -> Found {

@@ -78,7 +78,11 @@ pub(crate) fn get(view: View<'_>, name: &RefName) -> Result<Option<Ref>> {
 
 /// What `text` names (a ref, a digest, or the beginning of one), and whether that was let in with parts missing.
 pub(crate) fn find(view: View<'_>, text: &str) -> Result<(Descriptor, bool)> {
+    // A whole digest is a name by the grammar too. If the store has that blob, it is what is meant.
+    let digest = text.parse::<oci_store_cas::Digest>().ok();
+    let is_blob = digest.map(|digest| view.blob(&digest)).transpose()?.flatten().is_some();
     if let Ok(name) = text.parse::<RefName>()
+        && !is_blob
         && let Some(found) = get(view, &name)?
     {
         return Ok((found.target, found.incomplete));

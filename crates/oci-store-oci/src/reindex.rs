@@ -24,6 +24,9 @@ pub struct Report {
     pub refs: u64,
     /// Names, or digests, of entries that were not taken: their image is not there, or can't be read; with why.
     pub skipped: Vec<(String, String)>,
+    /// Names, or digests, of entries that were kept although something is missing; with what. `check` goes on
+    /// saying so, and an import mends it.
+    pub lacking: Vec<(String, String)>,
     /// Why the index before could not be read: what the folder does not tell is lost then. `None`: it could, and
     /// that was carried over.
     pub lost: Option<String>,
@@ -79,7 +82,10 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
                     .and(outcome)
                     .and_then(|is_referrer| make_entry(txn, root, generation, is_referrer));
                 match made {
-                    Ok(is_ref) => report.refs += u64::from(is_ref),
+                    Ok((is_ref, missing)) => {
+                        report.refs += u64::from(is_ref);
+                        report.lacking.extend(missing.into_iter().map(|missing| (label.clone(), missing.to_string())));
+                    }
                     Err(Error::Base(error @ oci_store_base::Error::Index(_))) => return Err(error),
                     Err(error) => report.skipped.push((label, error.to_string())),
                 }
@@ -191,22 +197,33 @@ fn write_edges(txn: &mut Txn<'_>, found: &[Found]) -> Result<()> {
     Ok(())
 }
 
-/// Makes an entry's ref or pin, or leaves it at the record of a referrer; says whether it was a ref.
-fn make_entry(txn: &mut Txn<'_>, root: &Descriptor, generation: u64, is_referrer: bool) -> Result<bool> {
+/// Makes an entry's ref or pin, or leaves it at the record of a referrer; says whether it was a ref, and what of
+/// the image is missing and should not be. What is there of it stays kept: dropping the ref would lose that too.
+fn make_entry(
+    txn: &mut Txn<'_>,
+    root: &Descriptor,
+    generation: u64,
+    is_referrer: bool,
+) -> Result<(bool, Vec<check::Missing>)> {
     let incomplete = root.annotation(refs::INCOMPLETE).is_some();
-    let missing = check::closure(txn.view(), &root.digest)?.missing;
-    if missing.iter().any(|missing| missing.path.is_empty()) || (!missing.is_empty() && !incomplete) {
+    let mut missing = check::closure(txn.view(), &root.digest)?.missing;
+    let is_ours =
+        root.annotation(refs::PINNED).is_some() || root.ref_name().is_some_and(|n| n.parse::<RefName>().is_ok());
+    if missing.iter().any(|missing| missing.path.is_empty()) || (!missing.is_empty() && !incomplete && !is_ours) {
         return Err(Error::Incomplete(missing));
+    }
+    if incomplete {
+        missing.clear();
     }
     // A name that is none by the grammar is not ours: another tool's entry, kept as such are kept.
     if let Some(Ok(name)) = root.ref_name().map(str::parse::<RefName>) {
         refs::restore(txn, &name, root, incomplete, generation, Condition::Any)?;
-        return Ok(true);
+        return Ok((true, missing));
     }
     if root.annotation(refs::PINNED).is_some() || !is_referrer {
         refs::add_unnamed(txn, refs::PIN, root)?;
     }
-    Ok(false)
+    Ok((false, missing))
 }
 
 fn to_base(error: Error) -> oci_store_base::Error {

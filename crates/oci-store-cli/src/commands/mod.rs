@@ -31,7 +31,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Blobs(filter) => blobs::list(&context, &filter),
         Command::Data(command) => data::data(&context, command),
         Command::BlobData(command) => data::blob_data(&context, command),
-        Command::Reindex => upkeep::reindex(&context),
+        Command::Reindex => return upkeep::reindex(&context),
         Command::Index(command) => upkeep::index(&context, command),
     }?;
     Ok(ExitCode::SUCCESS)

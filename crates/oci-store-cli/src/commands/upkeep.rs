@@ -65,19 +65,28 @@ pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn reindex(context: &Context) -> Result<()> {
+pub(crate) fn reindex(context: &Context) -> Result<ExitCode> {
     let (_, report) = context.options().create(false).reindex(context.path()?)?;
     for (name, why) in &report.skipped {
         tracing::warn!("{name}: not taken: {why}");
     }
+    for (name, what) in &report.lacking {
+        tracing::warn!("{name}: kept, but {what}");
+    }
     if let Some(why) = &report.lost {
         tracing::warn!("data, additional data and times could not be carried over: {why}");
     }
+    let each = |list: &[(String, String)]| -> Vec<_> {
+        list.iter().map(|(name, why)| json!({ "ref": name, "why": why })).collect()
+    };
     let json = json!({
         "blobs": report.blobs, "refs": report.refs, "lost": report.lost,
-        "skipped": report.skipped.iter().map(|(name, why)| json!({ "ref": name, "why": why })).collect::<Vec<_>>(),
+        "skipped": each(&report.skipped), "lacking": each(&report.lacking),
     });
-    context.print(&json, || format!("{}, {}\n", count(report.blobs, "blob"), count(report.refs, "ref")))
+    context.print(&json, || format!("{}, {}\n", count(report.blobs, "blob"), count(report.refs, "ref")))?;
+    // It is done; but not all is well.
+    let whole = report.skipped.is_empty() && report.lacking.is_empty();
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(code::CHECK) })
 }
 
 pub(crate) fn index(context: &Context, command: IndexCommand) -> Result<()> {

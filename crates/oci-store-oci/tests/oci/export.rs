@@ -239,3 +239,22 @@ fn from_the_files_alone() {
     assert!(layout.entries().unwrap().len() >= 3);
     let _: Value = index_json(store.root());
 }
+
+#[test]
+fn what_is_known_to_be_damaged_does_not_go_out() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let image = images.simple("a");
+        images.name("v1", &image);
+        import_all(&store, &images).unwrap();
+        overwrite(&bench.root(), &digest(b"a"), b"x");
+        assert_eq!(store.check(&[], true, &()).unwrap().problems.len(), 1);
+        let to = bench.beside("damaged");
+        let error = store.export("v1", &to, &name("v1"), ExportOptions::default(), &()).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+        assert!(!to.exists());
+        import_all(&store, &images).unwrap();
+        store.export("v1", &to, &name("v1"), ExportOptions::default(), &()).unwrap();
+    }
+}

@@ -129,3 +129,20 @@ fn a_digest_of_two_blobs_is_ambiguous() {
         assert_eq!(listed_names(store.root()).len(), 2);
     }
 }
+
+#[test]
+fn a_whole_digest_means_the_blob_whatever_a_ref_is_called() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let (a, b) = (images.simple("a"), images.simple("b"));
+        images.name("a", &a);
+        images.name(&a.digest.to_string(), &b);
+        import_all(&store, &images).unwrap();
+        assert_eq!(store.find(&a.digest.to_string()).unwrap().digest, a.digest, "{}", bench.backend);
+        store.remove_ref(&name("a")).unwrap();
+        sweep(&store);
+        // There is no such blob any more: then it is a name like any other.
+        assert_eq!(store.find(&a.digest.to_string()).unwrap().digest, b.digest, "{}", bench.backend);
+    }
+}

@@ -189,6 +189,27 @@ fn what_cannot_be_taken_is_told_and_a_wrong_size_is_mended() {
 }
 
 #[test]
+fn an_image_that_lacks_something_is_told_and_keeps_what_is_there() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let image = images.simple("a");
+        images.name("v1", &image);
+        import_all(&store, &images).unwrap();
+        let there = files(store.root()).len();
+        drop(store);
+        fs::remove_file(crate::common::path_of(&bench.root(), &digest(b"a"))).unwrap();
+        let (store, report) = lost(&bench).reindex(bench.root()).unwrap();
+        assert_eq!((report.refs, report.lacking.len(), report.skipped.len()), (1, 1, 0), "{}", bench.backend);
+        sweep(&store);
+        assert_eq!(files(store.root()).len(), there - 1);
+        assert_eq!(store.check(&[], false, &()).unwrap().problems.len(), 1);
+        import_all(&store, &images).unwrap();
+        assert_sound(&store);
+    }
+}
+
+#[test]
 fn another_backend_shows_the_same() {
     for (from, to) in [("lmdb", "sqlite"), ("sqlite", "lmdb"), ("memory", "lmdb")] {
         let bench = Bench::new(from);
