@@ -30,15 +30,12 @@ impl Store {
         if rows.blobs > 0 {
             self.project_changed()?;
         }
-        let mut removed = Collected { unfinished: rows.unfinished, ..base.unlink_pending()? };
+        let removed = Collected { unfinished: rows.unfinished, ..base.unlink_pending()? };
         if rows.blobs == 0 && removed.blobs > 0 {
             // They were left by a gc that came no further.
             self.project_changed()?;
         }
         if extent == Extent::Full {
-            let orphans = base.unlink_orphans()?;
-            removed.blobs += orphans.blobs;
-            removed.bytes += orphans.bytes;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             base.update(|txn| refs::forget_removed(txn, now.saturating_sub(REMEMBERED)))?;
         }
