@@ -1,5 +1,7 @@
 //! Automation for the oci-store workspace, written in Rust so that it runs wherever the workspace builds.
 
+#[allow(dead_code)]
+mod attack;
 mod ci;
 mod images;
 mod tidy;
@@ -25,6 +27,8 @@ enum Task {
     Tidy,
     /// Write the images that measurements are made with, the same bytes at each run
     Images(images::Args),
+    /// Look at a store from outside, with no code of the store: hashes, closures, leftovers
+    Verify(attack::checker::Args),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => ci::run(&args),
         Task::Tidy => tidy::run(),
         Task::Images(args) => images::run(&args),
+        Task::Verify(args) => attack::checker::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

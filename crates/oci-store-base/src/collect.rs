@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 
 use oci_store_cas::Digest;
+use oci_store_cas::attack::{Guard, Point, reached, without};
 
 use crate::edges::scan;
 use crate::keeper::search;
@@ -79,6 +80,7 @@ impl Store {
             let mut live = HashSet::new();
             let step = self.update(|txn| {
                 let mut gc = Gc::new(self, txn, roots)?;
+                reached(Point::BeforeRows);
                 gc.bury(&mut total)?;
                 let step = if full { gc.full(&mut total)? } else { gc.changed(&cursor, &mut total)? };
                 live = gc.live;
@@ -272,6 +274,9 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
                 }
                 continue;
             }
+            if without(Guard::RowsFirst) {
+                self.store.cas().delete(&digest)?;
+            }
             let children = self.txn.remove_blob(&blob)?;
             total.add(blob.size);
             removed = true;
@@ -322,6 +327,9 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
             let Some(last) = page.last() else { break };
             after = Some(last.digest.clone());
             for blob in page.iter().filter(|blob| !marked.kept.contains(&blob.digest)) {
+                if without(Guard::RowsFirst) {
+                    self.store.cas().delete(&blob.digest)?;
+                }
                 self.txn.remove_blob(blob)?;
                 total.add(blob.size);
             }

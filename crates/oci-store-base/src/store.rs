@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use oci_store_cas::attack::{Point, reached};
 use oci_store_cas::{Access, Blob, Cas, Digest, VerifyReader};
 use oci_store_index::{Backend, IndexExt};
 
@@ -174,7 +175,9 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn lease(&self, purpose: &str) -> Result<LeaseGuard> {
-        Ok(LeaseGuard::new(self.clone(), self.inner.locks.lease(purpose)?))
+        let lease = LeaseGuard::new(self.clone(), self.inner.locks.lease(purpose)?);
+        reached(Point::LeaseMade);
+        Ok(lease)
     }
 
     /// All leases, live and dead.

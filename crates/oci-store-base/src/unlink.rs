@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use oci_store_cas::Digest;
+use oci_store_cas::attack::{Point, reached};
 
 use crate::edges::scan;
 use crate::schema;
@@ -107,6 +108,7 @@ impl Store {
         if digests.is_empty() {
             return Ok(());
         }
+        reached(Point::BeforeUnlink);
         self.update(|txn| {
             // Read again, in this transaction: whoever names a blob later sees, in its own, that the file is gone.
             let leased = self.leased()?;

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oci_store_base::{Collected, Extent};
+use oci_store_cas::attack::{Point, reached};
 
 use crate::{Result, Store, refs};
 
@@ -26,6 +27,7 @@ impl Store {
         if dry_run {
             return Ok(rows);
         }
+        reached(Point::AfterMark);
         // Nobody outside is told any more of what goes: referrers went with their subjects.
         if rows.blobs > 0 {
             self.project_changed()?;

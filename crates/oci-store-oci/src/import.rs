@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use oci_store_base::Condition;
+use oci_store_cas::attack::{Point, reached};
 
 use crate::intake::{Image, Intake};
 use crate::progress::Progress;
@@ -151,6 +152,7 @@ impl Store {
                 Err(error) => failed.push((name, intake.blame(error))),
             }
         }
+        reached(Point::ClosureNamed);
         intake.copy()?;
         loop {
             let mut good: Vec<(Imported, Image)> = Vec::new();
