@@ -29,6 +29,8 @@ enum Task {
     Images(images::Args),
     /// Look at a store from outside, with no code of the store: hashes, closures, leftovers
     Verify(attack::checker::Args),
+    /// Run the races that other tools lose: many processes that add refs, and an import beside collections
+    Race(attack::race::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Images(args) => images::run(&args),
         Task::Verify(args) => attack::checker::run(&args),
+        Task::Race(args) => attack::race::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@
 pub(crate) mod checker;
 pub(crate) mod inputs;
 pub(crate) mod program;
+pub(crate) mod race;
 
 use anyhow::{Result, bail};
 

@@ -50,17 +50,22 @@ impl Program {
         let mut target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&root).stdin(Stdio::null());
-        command.args(["build", "--quiet", "--release", "-p", "oci-store-cli", "--features", "lmdb,sqlite"]);
-        if build == Build::Attack {
-            // A folder of its own: other flags would build all that lies in the usual one anew.
-            target = target.join("attack");
-            command.env("RUSTFLAGS", "--cfg oci_store_attack");
-        }
+        command.args(["build", "--quiet", "-p", "oci-store-cli", "--features", "lmdb,sqlite"]);
+        let profile = match build {
+            Build::Plain => "release",
+            Build::Attack => {
+                // A folder of its own: other flags would build all that lies in the usual one anew.
+                target = target.join("doors");
+                command.env("RUSTFLAGS", "--cfg oci_store_attack");
+                "attack"
+            }
+        };
+        command.args(["--profile", profile]);
         command.arg("--target-dir").arg(&target);
         if !command.status().context("cargo does not start")?.success() {
             bail!("the program does not build");
         }
-        Ok(Self { path: target.join("release/oci-store") })
+        Ok(Self { path: target.join(profile).join("oci-store") })
     }
 
     /// Where it is.
