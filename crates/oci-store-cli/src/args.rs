@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
-use oci_store::{PlatformSpec, RefName};
+use oci_store::{Limits, PlatformSpec, RefName};
 
 /// A local store for OCI images that many processes share safely.
 ///
@@ -60,7 +60,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Import images from an image layout
+    /// Import images from an image layout, in a folder or in a tar archive
     Import(Import),
     /// Export an image into an image layout, new or existing
     Export(Export),
@@ -177,9 +177,29 @@ pub(crate) struct Import {
     /// Take an image that lacks blobs; its ref records it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
-    /// The layout's folder
-    #[arg(value_name = "DIR")]
+    /// The most bytes that a manifest may have; up to 64 MiB
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = at_most(Limits::OWN.manifest))]
+    pub(crate) max_manifest: ByteSize,
+    /// The most bytes that index.json may have; up to 1 GiB
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = at_most(Limits::OWN.index_json))]
+    pub(crate) max_index: ByteSize,
+    /// The layout's folder, or a tar archive of it
+    #[arg(value_name = "DIR|FILE")]
     pub(crate) source: PathBuf,
+}
+
+impl Import {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { manifest: self.max_manifest.as_u64(), index_json: self.max_index.as_u64() }
+    }
+}
+
+/// A parser of sizes up to `most`.
+fn at_most(most: u64) -> impl Fn(&str) -> Result<ByteSize, String> + Clone {
+    move |text| match text.parse::<ByteSize>()? {
+        size if size.as_u64() > most => Err(format!("more than {}", ByteSize(most))),
+        size => Ok(size),
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use oci_store::{Access, Digest, Error, Layout, OpenOptions, Store, Wait, base};
+use oci_store::{Access, Digest, Error, Layout, Limits, OpenOptions, Store, Wait, base};
 
 use crate::args::{Format, Global};
 use crate::failure::{Failure, Result, code};
@@ -51,7 +51,7 @@ impl Context {
             Ok(store) => Ok(Reader::Store(store)),
             Err(Error::Base(base::Error::ReadOnly(path))) => {
                 tracing::debug!("{}: read-only: by index.json and blobs/ alone", path.display());
-                Ok(Reader::Folder(Layout::open(path)?))
+                Ok(Reader::Folder(Layout::open(path)?.with_limits(Limits::OWN)))
             }
             Err(error) => Err(error.into()),
         }

@@ -11,9 +11,10 @@ use oci_store_base::LeaseGuard;
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::layout::{IndexJson, MAX_INDEX_JSON, read_small};
+use crate::index_json::IndexJson;
+use crate::layout::read_small;
 use crate::progress::{Progress, passed};
-use crate::source::Content;
+use crate::source::{Content, Limits};
 use crate::{Descriptor, Error, RefName, Result};
 
 /// How to export.
@@ -272,7 +273,7 @@ fn list(to: &Path, temporary: &Temporary, plan: &Plan, name: &RefName, sync: boo
     let folder = File::open(to).map_err(Error::io(to))?;
     flock(&folder, FlockOperation::LockExclusive).map_err(io::Error::from).map_err(Error::io(to))?;
     let path = to.join("index.json");
-    let mut index = match read_small(&path, MAX_INDEX_JSON) {
+    let mut index = match read_small(&path, Limits::default().index_json) {
         Ok(bytes) => IndexJson::parse(&path, &bytes)?,
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => IndexJson::new(Vec::new()),
         Err(error) => return Err(error),

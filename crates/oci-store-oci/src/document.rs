@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use crate::media_type::{self, is_document, is_index};
 use crate::{Descriptor, Error, Result};
 
-/// The most bytes that a manifest or an index may have.
+/// The most bytes that a manifest or an index of others may have, unless other [limits](crate::Limits) are set.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// How deep documents may lie in each other.

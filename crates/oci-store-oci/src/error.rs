@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_store_base as base;
 use oci_store_cas::{self as cas, Digest};
@@ -85,13 +85,22 @@ pub enum Error {
     #[error("{0}")]
     Copy(String),
 
-    /// A folder is no image layout.
+    /// A folder or an archive is no image layout.
     #[error("{}: not an image layout: {why}", .path.display())]
     NotALayout {
-        /// The folder.
+        /// The folder, or the archive.
         path: PathBuf,
         /// What is missing.
         why: &'static str,
+    },
+
+    /// An archive is none that can be read.
+    #[error("{}: {why}", .path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and with which member.
+        why: String,
     },
 
     /// Some of several images failed; the others are in.
@@ -150,6 +159,16 @@ impl Error {
 
     pub(crate) fn document(what: impl ToString, why: impl ToString) -> Self {
         Self::Document { what: what.to_string(), why: plain(&why.to_string(), WHY) }
+    }
+
+    pub(crate) fn archive(path: &Path, why: impl ToString) -> Self {
+        Self::Archive { path: path.to_owned(), why: plain(&why.to_string(), WHY) }
+    }
+
+    /// The same, of one of its members.
+    pub(crate) fn member(path: &Path, name: &[u8], why: impl ToString) -> Self {
+        let name = plain(&String::from_utf8_lossy(name), NAME);
+        Self::archive(path, format!("{name}: {}", why.to_string()))
     }
 
     /// The blobs that have gone between a look and a publish, if that is what this says.

@@ -1,6 +1,6 @@
 //! Import: images from a source into the store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use oci_store_base::Condition;
 use oci_store_cas::attack::{Point, reached};
@@ -92,23 +92,24 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
         let entries = source.entries()?;
-        let mut names = HashSet::new();
-        let named = entries.iter().filter_map(|entry| entry.name.as_ref()).filter(|name| names.insert(*name));
-        let named: Vec<&String> = named.collect();
-        // The entry that stands for each name: the last.
-        let last = entries.iter().filter_map(|entry| Some((entry.name.as_ref()?, &entry.descriptor)));
-        let last: HashMap<&String, &Descriptor> = last.collect();
+        let mut named: Vec<&String> = Vec::new();
+        // All entries of each name, as a source may have very many.
+        let mut by_name: HashMap<&String, Vec<Entry>> = HashMap::new();
+        for entry in &entries {
+            let Some(name) = &entry.name else { continue };
+            let same = by_name.entry(name).or_default();
+            if same.is_empty() {
+                named.push(name);
+            }
+            same.push(entry.clone());
+        }
         let (mut imported, mut failed) = (Vec::new(), Vec::new());
         let total = named.len();
         for group in named.chunks(GROUP) {
             let mut wanted = Vec::new();
             for name in group {
-                let entry = match (last.get(name), &options.platform) {
-                    (Some(&descriptor), None) => {
-                        Ok(Entry { name: Some((*name).clone()), descriptor: descriptor.clone() })
-                    }
-                    (_, platform) => pick_from(source, &entries, Some(name), platform.as_ref()),
-                };
+                let same = by_name.get(name).map(Vec::as_slice).unwrap_or_default();
+                let entry = pick_from(source, same, Some(name), options.platform.as_ref());
                 match entry.and_then(|entry| Ok((self.ref_for(source, &entry, None)?, entry.descriptor))) {
                     Ok(entry) => wanted.push(entry),
                     Err(error) => failed.push(((*name).clone(), error)),

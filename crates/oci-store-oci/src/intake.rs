@@ -13,7 +13,7 @@ use crate::document::{Child, MAX_DEPTH, Role, children};
 use crate::media_type::is_document;
 use crate::progress::{Progress, passed};
 use crate::refs;
-use crate::source::{ImageSource, read_document};
+use crate::source::{ImageSource, check_size, read_document};
 use crate::{Descriptor, Error, Result, Store};
 
 /// One taking-in of any number of images that share what they share.
@@ -282,6 +282,7 @@ impl<'i> Intake<'i> {
 
     fn copy_one(&self, descriptor: &Descriptor) -> Result<State> {
         let Some(mut content) = self.source.fetch(descriptor)? else { return Ok(State::Absent) };
+        check_size(&*content, descriptor)?;
         self.stage(descriptor, &mut content)?;
         Ok(State::Here)
     }

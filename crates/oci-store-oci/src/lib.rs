@@ -2,9 +2,10 @@
 //!
 //! - [`Store`]: refs, [import](Store::import), [export](Store::export), [garbage collection](Store::gc),
 //!   [completeness check](Store::check).
-//! - [`ImageSource`]: where images come from: a [`Layout`] folder, another store, what a program brings.
+//! - [`ImageSource`]: where images come from: a [`Layout`] folder, an [`Archive`] of one, another store, what a program brings.
 //! - [`children`]: what a manifest or an index points at; the one function that sees it.
 
+mod archive;
 pub mod check;
 mod descriptor;
 mod destination;
@@ -13,6 +14,7 @@ mod error;
 mod export;
 mod gc;
 mod import;
+mod index_json;
 mod intake;
 mod layout;
 pub mod media_type;
@@ -22,11 +24,13 @@ mod progress;
 mod projection;
 mod read_only;
 mod ref_name;
+mod referrers;
 mod refs;
 mod reindex;
 pub mod source;
 mod store;
 
+pub use archive::Archive;
 pub use check::{Checked, Fault, Missing, Problem};
 pub use descriptor::{Descriptor, REF_NAME};
 pub use destination::{ExportOptions, Exported};
@@ -40,7 +44,7 @@ pub use progress::Progress;
 pub use ref_name::RefName;
 pub use refs::{INCOMPLETE, Ref};
 pub use reindex::Report;
-pub use source::{Content, Entry, ImageSource, PlatformSpec, pick};
+pub use source::{Content, Entry, ImageSource, Limits, PlatformSpec, pick};
 pub use store::{KIND, OpenOptions, Store, StoreSource};
 
 /// The example of the README, as a test.

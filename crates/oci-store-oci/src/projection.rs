@@ -19,8 +19,10 @@ use oci_store_cas::attack::{Guard, Point, reached, without};
 use oci_store_cas::{Algorithm, Hasher};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::layout::{IndexJson, open_regular, read_all};
+use crate::index_json::IndexJson;
+use crate::layout::{open_regular, read_all};
 use crate::note::{self, Look};
+use crate::source::Limits;
 use crate::{Error, Result, Store, refs};
 
 /// The generation that the file shows.
@@ -37,9 +39,6 @@ pub(crate) enum Found {
     /// Nothing, or nothing that can be read.
     Nothing,
 }
-
-/// The most bytes that our own `index.json` may have.
-const MAX_OWN: u64 = 1 << 30;
 
 impl Store {
     pub(crate) fn index_json(&self) -> PathBuf {
@@ -215,7 +214,7 @@ pub(crate) fn read_own(path: &Path) -> Result<(IndexJson, Look)> {
     let looked = note::now();
     let file = open_regular(path).map_err(Error::io(path))?;
     let look = Look::new(&file.metadata().map_err(Error::io(path))?, looked);
-    Ok((IndexJson::parse_own(path, &read_all(path, file, MAX_OWN)?)?, look))
+    Ok((IndexJson::parse_own(path, &read_all(path, file, Limits::OWN.index_json)?)?, look))
 }
 
 fn judge(index: IndexJson, look: Look) -> Found {

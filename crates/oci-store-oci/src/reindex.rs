@@ -8,9 +8,10 @@ use std::sync::Arc;
 use oci_store_base::{Condition, Rebuild, Reindexed, Txn, View};
 use oci_store_cas::{Digest, VerifyReader};
 
-use crate::document::{Child, MAX_DOCUMENT, Role, children};
+use crate::document::{Child, Role, children};
 use crate::media_type::is_document;
 use crate::projection::{generation_of, read_own};
+use crate::source::Limits;
 use crate::store::OpenOptions;
 use crate::{Descriptor, Error, RefName, Result, Store, check, refs};
 
@@ -164,7 +165,7 @@ fn read_below(
 }
 
 fn read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Option<Vec<Child>>> {
-    if descriptor.size > MAX_DOCUMENT {
+    if descriptor.size > Limits::OWN.manifest {
         return Err(Error::document(&descriptor.digest, "it is larger than a manifest may be"));
     }
     let blob = match rebuild.read_blob(&descriptor.digest) {

@@ -1,14 +1,16 @@
-//! Where images come from, as a trait: a layout folder, the store itself, whatever a program brings.
+//! Where images come from, as a trait: a layout in a folder or an archive, the store itself, whatever a program brings.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use oci_spec::image::Platform;
 use oci_store_cas::{Blob, Digest, VerifyReader};
 
 use crate::document::MAX_DOCUMENT;
-use crate::{Descriptor, Error, Result};
+use crate::{Archive, Descriptor, Error, Layout, Result};
 
 /// What a source lists: an image, mostly with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,11 @@ pub trait Content: Read + Send {
     /// The file under it, at its beginning, where there is one: for reflinks, and copies by the kernel.
     fn as_file(&self) -> Option<&File> {
         None
+    }
+
+    /// How many bytes there are to read, where that is known.
+    fn size(&self) -> Option<u64> {
+        self.as_file()?.metadata().ok().map(|meta| meta.len())
     }
 }
 
@@ -55,6 +62,50 @@ pub trait ImageSource: Debug + Sync {
     /// # Errors
     /// That it can't be read.
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
+
+    /// The most bytes that a manifest or an index from here may have. A larger one is refused before it is read.
+    fn max_manifest(&self) -> u64 {
+        MAX_DOCUMENT
+    }
+}
+
+/// The most bytes that a source's documents may have: they are read into memory as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a manifest, and of an index that is a blob.
+    pub manifest: u64,
+    /// Of `index.json`.
+    pub index_json: u64,
+}
+
+impl Limits {
+    /// What a store reads of its own. Limits beyond these let in what a store can't work with.
+    pub const OWN: Self = Self { manifest: 64 << 20, index_json: 1 << 30 };
+}
+
+/// For what comes from others: 4 MiB a manifest, as registries have it, and 32 MiB for `index.json`.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { manifest: MAX_DOCUMENT, index_json: 32 << 20 }
+    }
+}
+
+/// A size for people.
+pub(crate) fn size_text(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
+}
+
+/// Opens what lies at `path`: a folder as a [`Layout`], a file as an [`Archive`].
+///
+/// # Errors
+/// As [`Layout::open`] and [`Archive::open`].
+pub fn open(path: impl AsRef<Path>, limits: Limits) -> Result<Box<dyn ImageSource>> {
+    let path = path.as_ref();
+    let meta = std::fs::metadata(path).map_err(Error::io(path))?;
+    Ok(match meta.is_dir() {
+        true => Box::new(Layout::open(path)?.with_limits(limits)),
+        false => Box::new(Archive::open(path)?.with_limits(limits)),
+    })
 }
 
 /// Picks the one entry called `name`, or without a name the only one; of several with one name that of the
@@ -74,13 +125,9 @@ pub(crate) fn pick_from(
     platform: Option<&PlatformSpec>,
 ) -> Result<Entry> {
     let names = || {
-        let mut names: Vec<String> = Vec::new();
-        for name in entries.iter().filter_map(|entry| entry.name.clone()) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+        let mut seen = HashSet::new();
+        let names = entries.iter().filter_map(|entry| entry.name.as_ref());
+        names.filter(|name| seen.insert(*name)).cloned().collect::<Vec<String>>()
     };
     let absent = |name: &str| Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names() };
     let Some(name) = name else {
@@ -113,7 +160,7 @@ pub(crate) fn pick_from(
 
 /// Looks for a digest among what the documents of a source point at, as far as they can be read.
 fn find_below(source: &dyn ImageSource, entries: &[Entry], digest: &Digest) -> Option<Descriptor> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut stack: Vec<Descriptor> = entries.iter().map(|entry| entry.descriptor.clone()).collect();
     while let Some(descriptor) = stack.pop() {
         if descriptor.digest == *digest {
@@ -132,21 +179,38 @@ fn find_below(source: &dyn ImageSource, entries: &[Entry], digest: &Digest) -> O
 
 /// Reads a manifest or an index from a source, verified; `None` if it is not there.
 pub(crate) fn read_document(source: &dyn ImageSource, descriptor: &Descriptor) -> Result<Option<Vec<u8>>> {
-    if descriptor.size > MAX_DOCUMENT {
-        return Err(Error::document(
-            &descriptor.digest,
-            format!("{} bytes are too many: 4 MiB at most", descriptor.size),
-        ));
+    let most = source.max_manifest();
+    if descriptor.size > most {
+        let why = format!("{} bytes are too many: {} at most", descriptor.size, size_text(most));
+        return Err(Error::document(&descriptor.digest, why));
     }
     let Some(content) = source.fetch(descriptor)? else { return Ok(None) };
+    let wrong = |error: oci_store_cas::Error| {
+        Err(Error::Source { origin: source.origin(), error: Box::new(Error::Cas(error)) })
+    };
+    if let Err(error) = check_size(&*content, descriptor) {
+        return wrong(error);
+    }
     let mut bytes = Vec::new();
     let mut reader = VerifyReader::new(content, &descriptor.digest, Some(descriptor.size))?;
     match reader.read_to_end(&mut bytes) {
         Ok(_) => Ok(Some(bytes)),
-        Err(error) => {
-            let error = Error::Cas(oci_store_cas::Error::from(error));
-            Err(Error::Source { origin: source.origin(), error: Box::new(error) })
-        }
+        Err(error) => wrong(error.into()),
+    }
+}
+
+/// Says whether a source's blob has the size that its descriptor claims, where that can be seen without reading it:
+/// one blob may be listed very often, each time with another size.
+pub(crate) fn check_size(content: &dyn Content, descriptor: &Descriptor) -> oci_store_cas::Result<()> {
+    let expected = descriptor.size;
+    match content.size() {
+        Some(actual) if actual != expected => Err(oci_store_cas::Error::SizeMismatch {
+            digest: descriptor.digest.clone(),
+            expected,
+            actual: actual.min(expected.saturating_add(1)),
+            truncated: actual < expected,
+        }),
+        _ => Ok(()),
     }
 }
 

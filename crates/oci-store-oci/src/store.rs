@@ -7,7 +7,7 @@ use oci_store_cas::{Cas, Digest};
 
 use crate::check::closure;
 use crate::document::{Child, Role, children};
-use crate::source::{Content, Entry, ImageSource, read_document};
+use crate::source::{Content, Entry, ImageSource, Limits, read_document};
 use crate::{Descriptor, Error, Ref, RefName, Result, media_type, refs};
 
 /// The kind of a store of OCI images, as its folder records it.
@@ -334,5 +334,9 @@ impl ImageSource for StoreSource<'_> {
             let known = found.iter().map(|digest| refs::unnamed(view, refs::REFERRER, digest));
             Ok(known.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
         })
+    }
+
+    fn max_manifest(&self) -> u64 {
+        Limits::OWN.manifest
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
 
+#[path = "oci/archive.rs"]
+mod archive;
 #[path = "oci/check.rs"]
 mod check;
 #[path = "oci/child.rs"]

@@ -41,8 +41,9 @@ pub use oci_store_oci as oci;
 pub use oci_store_base::{Access, BlobFilter, BlobInfo, LeaseGuard, NewBlob, Space, Wait};
 pub use oci_store_cas::{Algorithm, BlobWriter, Digest, Expect};
 pub use oci_store_oci::{
-    Checked, Collected, Condition, Descriptor, Error, ExportOptions, Exported, Extent, Fault, ImageSource,
-    ImportOptions, Imported, Layout, OpenOptions, PlatformSpec, Progress, Ref, RefName, Result, Selection, Store,
+    Archive, Checked, Collected, Condition, Descriptor, Error, ExportOptions, Exported, Extent, Fault, ImageSource,
+    ImportOptions, Imported, Layout, Limits, OpenOptions, PlatformSpec, Progress, Ref, RefName, Result, Selection,
+    Store,
 };
 
 use std::path::Path;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use oci_store::{ExportOptions, ImportOptions, Layout, RefName, Selection};
+use oci_store::oci::source;
+use oci_store::{ExportOptions, ImportOptions, RefName, Selection};
 use serde_json::json;
 
 use crate::args::{Export, Import};
@@ -13,7 +14,7 @@ use crate::reader::Reader;
 
 pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
     // The source first: a mistake there should not leave an empty store.
-    let source = Layout::open(&args.source)?;
+    let source = source::open(&args.source, args.limits())?;
     let store = context.store()?;
     let selection = if args.all {
         Selection::All
@@ -26,7 +27,7 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
         allow_incomplete: args.allow_incomplete,
     };
     let bar = Bar::new("import");
-    let imported = store.import(&source, &selection, &options, &bar)?;
+    let imported = store.import(&*source, &selection, &options, &bar)?;
     drop(bar);
     let json: Vec<_> = imported
         .iter()

@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
-use oci_store::Descriptor;
 use oci_store::oci::oci_spec::image::ImageConfiguration;
 use oci_store::oci::{Child, Role, children, document::MAX_DOCUMENT, media_type};
+use oci_store::{Descriptor, Limits};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -41,7 +41,7 @@ pub(crate) fn inspect(context: &Context, image: &str, raw: bool) -> Result<()> {
 }
 
 fn describe(reader: &Reader, target: &Descriptor, shown: &mut Value) -> Result<()> {
-    let bytes = read(reader, target)?;
+    let bytes = read(reader, target, Limits::OWN.manifest)?;
     let all = children(target, &bytes)?;
     let of = |role: Role| all.iter().filter(move |child| child.role == role).map(|child| &child.descriptor);
     if media_type::is_index(&target.media_type) {
@@ -74,9 +74,9 @@ fn describe(reader: &Reader, target: &Descriptor, shown: &mut Value) -> Result<(
     Ok(())
 }
 
-fn read(reader: &Reader, descriptor: &Descriptor) -> Result<Vec<u8>> {
+fn read(reader: &Reader, descriptor: &Descriptor, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = reader.read(descriptor, |from| from.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes))?;
+    let read = reader.read(descriptor, |from| from.take(most + 1).read_to_end(&mut bytes))?;
     read.map_err(oci_store::cas::Error::from)?;
     Ok(bytes)
 }
@@ -84,7 +84,7 @@ fn read(reader: &Reader, descriptor: &Descriptor) -> Result<Vec<u8>> {
 fn read_config(reader: &Reader, config: &Descriptor) -> Option<ImageConfiguration> {
     let image =
         config.media_type.ends_with(".image.config.v1+json") || config.media_type.ends_with(".container.image.v1+json");
-    serde_json::from_slice(&read(reader, config).ok().filter(|_| image)?).ok()
+    serde_json::from_slice(&read(reader, config, MAX_DOCUMENT).ok().filter(|_| image)?).ok()
 }
 
 fn set(object: &mut Value, key: &str, value: Value) {

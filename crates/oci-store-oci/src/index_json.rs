@@ -1,0 +1,79 @@
+//! `index.json`: the file that lists what an image layout has.
+
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::source::Entry;
+use crate::{Descriptor, Error, Result};
+
+/// `index.json`, and every field of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IndexJson {
+    #[serde(rename = "schemaVersion")]
+    pub(crate) schema_version: u64,
+    #[serde(rename = "mediaType", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) media_type: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) manifests: Vec<Descriptor>,
+    #[serde(flatten)]
+    pub(crate) other: Map<String, Value>,
+}
+
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
+    crate::document::list(deserializer).map(Option::unwrap_or_default)
+}
+
+impl IndexJson {
+    pub(crate) fn new(manifests: Vec<Descriptor>) -> Self {
+        let media_type = Some(crate::media_type::INDEX.to_owned());
+        Self { schema_version: 2, media_type, manifests, other: Map::new() }
+    }
+
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let why = |error| Error::document(path.display(), format!("not an index: {error}"));
+        let index: Self = serde_json::from_slice(bytes).map_err(why)?;
+        if index.schema_version != 2 {
+            return Err(Error::document(path.display(), format!("schemaVersion {}, not 2", index.schema_version)));
+        }
+        Ok(index)
+    }
+
+    /// What it lists, in its own order.
+    pub(crate) fn into_entries(self) -> Vec<Entry> {
+        let entry = |descriptor: Descriptor| Entry { name: descriptor.ref_name().map(str::to_owned), descriptor };
+        self.manifests.into_iter().map(entry).collect()
+    }
+
+    /// As [`parse`](Self::parse), of a store's own file: an entry that another tool has written and that is no descriptor is left
+    /// out, with a warning, and does not take the others with it.
+    pub(crate) fn parse_own(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::parse(path, bytes).or_else(|error| {
+            let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Err(error) };
+            let Some(entries) = value.get_mut("manifests").and_then(Value::as_array_mut) else { return Err(error) };
+            entries.retain(|entry| match Descriptor::deserialize(entry) {
+                Ok(_) => true,
+                Err(error) => {
+                    tracing::warn!("{}: an entry is no descriptor, and left out: {error}", path.display());
+                    false
+                }
+            });
+            Self::parse(path, value.to_string().as_bytes())
+        })
+    }
+}
+
+/// Reads the version that `oci-layout` says; `path` is for messages.
+pub(crate) fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Version {
+        #[serde(rename = "imageLayoutVersion")]
+        version: String,
+    }
+    let Version { version } = serde_json::from_slice(bytes).map_err(|error| Error::document(path.display(), error))?;
+    if version.split('.').next() != Some("1") {
+        return Err(Error::document(path.display(), format!("image layout version {version}, not 1")));
+    }
+    Ok(())
+}
