@@ -136,3 +136,26 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Packs a layout as a tar archive, its members in the order of their names, each behind `./`.
+pub(crate) fn pack(layout: &Path, archive: &Path) {
+    let mut tar = tar::Builder::new(fs::File::create(archive).unwrap());
+    tar.follow_symlinks(false);
+    tar.mode(tar::HeaderMode::Deterministic);
+    add_to(&mut tar, layout, Path::new("."));
+    tar.finish().unwrap();
+}
+
+fn add_to(tar: &mut tar::Builder<fs::File>, folder: &Path, name: &Path) {
+    tar.append_dir(name, folder).unwrap();
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    for below in names {
+        let (path, name) = (folder.join(&below), name.join(&below));
+        if fs::symlink_metadata(&path).unwrap().is_dir() {
+            add_to(tar, &path, &name);
+        } else {
+            tar.append_path_with_name(&path, &name).unwrap();
+        }
+    }
+}

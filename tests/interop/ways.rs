@@ -9,6 +9,7 @@ over_each_index!(
     what_skopeo_wrote_is_imported_and_comes_out_the_same,
     an_export_into_a_layout_of_theirs_keeps_what_is_theirs,
     what_umoci_made_from_nothing_is_imported,
+    an_archive_by_skopeo_is_imported,
 );
 
 fn both_tools_read_what_export_wrote(world: &World) {
@@ -59,5 +60,16 @@ fn what_umoci_made_from_nothing_is_imported(world: &World) {
     world.ok("import made");
     assert_eq!(world.digest("blank"), tools.digest("made:blank"));
     world.ok("check --read-data blank");
+    tools.assert_agree("import");
+}
+
+fn an_archive_by_skopeo_is_imported(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    tools.run("skopeo copy oci:hello:latest oci-archive:theirs.tar:app:1.0");
+    world.ok("import theirs.tar");
+    assert_eq!(world.digest("app:1.0"), tools.digest("hello:latest"));
+    tools.run("skopeo copy oci:hello:v1 oci-archive:unnamed.tar");
+    world.ok("import --dref v1 unnamed.tar");
+    world.ok("check --read-data");
     tools.assert_agree("import");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::common::layout::{Builder, INDEX, LAYER, MANIFEST, blob_path, digest, digest_of, entries, layers_of};
+use crate::common::layout::{Builder, INDEX, LAYER, MANIFEST, blob_path, digest, digest_of, entries, layers_of, pack};
 use crate::common::tree::{Tree, assert_same, store_tree, tree};
 use crate::common::{World, over_each_index};
 
@@ -228,6 +228,15 @@ fn a_source_that_is_not_what_it_says_is_refused_and_named(world: &World) {
         let after = look(world);
         assert_same(&before.0, &after.0, what);
         assert_eq!((&before.1, &before.2, &before.3), (&after.1, &after.2, &after.3), "{what}");
+        if words.ends_with(" bad") {
+            // The same as an archive.
+            let archive = world.path("bad.tar");
+            pack(&world.path("bad"), &archive);
+            let error = world.fails(*code, &format!("{words}.tar"));
+            let named = named.trim_start_matches("sha256:");
+            assert!(error.contains(named) && error.contains("bad.tar"), "{what}: no {named} in {error}");
+            assert_same(&before.0, &store_tree(&world.path("store")), what);
+        }
     }
     world.ok("check --read-data");
 }

@@ -6,6 +6,7 @@
 mod common;
 
 mod access;
+mod archive;
 mod bad_input;
 mod crowd;
 mod data;

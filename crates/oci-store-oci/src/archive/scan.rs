@@ -61,6 +61,10 @@ impl Members {
 
 /// Looks over the archive in `file`; `path` is for messages.
 pub(super) fn scan(path: &Path, file: &File) -> Result<Members> {
+    scan_at_most(MAX_MEMBERS, path, file)
+}
+
+fn scan_at_most(most: usize, path: &Path, file: &File) -> Result<Members> {
     let refuse = |why: String| Error::archive(path, why);
     let length = file.metadata().map_err(Error::io(path))?.len();
     if let Some(why) = compression(path, file).map_err(Error::io(path))? {
@@ -78,8 +82,8 @@ pub(super) fn scan(path: &Path, file: &File) -> Result<Members> {
             _ => refuse(format!("member {}: {error}", n + 1)),
         })?;
         budget.set(MAX_HEADERS);
-        if n >= MAX_MEMBERS {
-            return Err(refuse(format!("it has more than {MAX_MEMBERS} members")));
+        if n >= most {
+            return Err(refuse(format!("it has more than {most} members")));
         }
         let name = entry.path_bytes().into_owned();
         let wrong = |why: &str| Error::member(path, &name, why);
@@ -232,5 +236,29 @@ impl Seek for Headers<'_> {
         };
         self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn members_are_counted() {
+        let mut file = tempfile::tempfile().unwrap();
+        for name in ["index.json", "x", "x"] {
+            let mut header = tar::Header::new_ustar();
+            header.set_path(name).unwrap();
+            header.set_size(0);
+            header.set_entry_type(EntryType::Regular);
+            header.set_cksum();
+            file.write_all(header.as_bytes()).unwrap();
+        }
+        let path = Path::new("image.tar");
+        scan_at_most(3, path, &file).unwrap();
+        let error = scan_at_most(2, path, &file).unwrap_err();
+        assert_eq!(error.to_string(), "image.tar: it has more than 2 members");
     }
 }
