@@ -91,7 +91,7 @@ impl Environment {
     }
 
     pub(crate) fn failed(&self, error: heed::Error) -> Error {
-        explained(&self.dir, &error)
+        explained(&self.dir, error)
     }
 }
 
@@ -113,7 +113,11 @@ impl Drop for Environment {
 impl Opened {
     /// Opens the files in `dir`. The caller holds the folder's lock, which is the gate for views.
     pub(crate) fn open(dir: &Path, write: &Gate) -> heed::Result<Self> {
-        let env = open_env(dir)?;
+        Self::open_sized(dir, write, MAP_MOST, READERS)
+    }
+
+    fn open_sized(dir: &Path, write: &Gate, map: usize, readers: u32) -> heed::Result<Self> {
+        let env = open_env(dir, map, readers)?;
         // What processes killed inside a view have left keeps pages from being used again.
         env.clear_stale_readers()?;
         let rows = match read(&env)? {
@@ -151,10 +155,10 @@ fn read(env: &Env<WithoutTls>) -> heed::Result<Option<RoTxn<'_, WithoutTls>>> {
     }
 }
 
-fn open_env(dir: &Path) -> heed::Result<Env<WithoutTls>> {
+fn open_env(dir: &Path, most: usize, readers: u32) -> heed::Result<Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.max_readers(READERS);
-    let mut size = MAP_MOST;
+    options.max_readers(readers);
+    let mut size = most;
     loop {
         options.map_size(size);
         // SAFETY: the files are LMDB's alone. Nobody else writes them, or truncates them while they are mapped;
@@ -167,5 +171,49 @@ fn open_env(dir: &Path) -> heed::Result<Env<WithoutTls>> {
             Err(heed::Error::Io(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
             opened => return opened,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::{Opened, read};
+    use crate::error::explained;
+    use crate::gate::Gate;
+
+    fn small(dir: &std::path::Path, map: usize, readers: u32) -> Opened {
+        let gate = Gate::new(File::create(dir.join("write.lock")).unwrap());
+        Opened::open_sized(dir, &gate, map, readers).unwrap()
+    }
+
+    #[test]
+    fn a_map_that_is_full_is_no_full_disk_and_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let Opened { env, rows } = small(dir.path(), 1 << 20, 8);
+        let put = |key: u32| {
+            let mut txn = env.write_txn()?;
+            rows.put(&mut txn, &key.to_be_bytes(), &[0; 4000])?;
+            txn.commit()
+        };
+        put(0).unwrap();
+        let error = (1..1000).find_map(|key| put(key).err()).unwrap();
+        let error = explained(dir.path(), error);
+        assert!(error.to_string().contains("the index is full"), "{error}");
+        assert!(matches!(error, oci_store_index::Error::Backend { .. }), "{error}");
+        let txn = env.read_txn().unwrap();
+        assert_eq!(rows.get(&txn, &0_u32.to_be_bytes()).unwrap().map(<[u8]>::len), Some(4000));
+    }
+
+    #[test]
+    fn readers_without_a_slot_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let Opened { env, .. } = small(dir.path(), 1 << 20, 2);
+        let views: Vec<_> = (0..2).map(|_| read(&env).unwrap().unwrap()).collect();
+        let error = explained(dir.path(), read(&env).err().unwrap());
+        assert!(error.to_string().contains("too many transactions are reading"), "{error}");
+        assert!(matches!(error, oci_store_index::Error::Backend { .. }), "{error}");
+        drop(views);
+        read(&env).unwrap().unwrap();
     }
 }

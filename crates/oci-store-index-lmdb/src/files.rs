@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_store_index::Result;
 
 use crate::environment::READERS;
-use crate::error::{about, at};
+use crate::error::{at, damaged};
 use crate::header::{self, Header};
 
 pub(crate) const DATA: &str = "data.mdb";
@@ -42,9 +42,9 @@ pub(crate) fn prepare(dir: &Path) -> Result<Prepared> {
         Header::Sound => false,
         Header::Blank => data.set_len(0).map(|()| true).map_err(at(&path))?,
         Header::Foreign => {
-            return Err(about(&path, "the file is damaged, or is not an LMDB file of this kind of machine"));
+            return Err(damaged(&path, "the file is damaged, or is not an LMDB file of this kind of machine"));
         }
-        Header::Truncated => return Err(about(&path, "the file is damaged: it is shorter than its header says")),
+        Header::Truncated => return Err(damaged(&path, "the file is damaged: it is shorter than its header says")),
     };
     Ok(Prepared { new, write })
 }

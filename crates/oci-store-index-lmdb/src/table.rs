@@ -91,7 +91,7 @@ fn when_closed(dir: &Path, write: &Gate) -> Result<Opened> {
                     closing.wait_timeout(Duration::from_millis(50));
                 }
             }
-            Err(error) => return Err(explained(dir, &error)),
+            Err(error) => return Err(explained(dir, error)),
         }
     }
 }

@@ -1,3 +1,4 @@
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::busy;
@@ -10,7 +11,10 @@ const VERSION: i64 = 1;
 /// Why a database cannot serve.
 pub(crate) enum Unusable {
     Sqlite(rusqlite::Error),
+    /// It is none of ours.
     Other(&'static str),
+    /// The place is no good.
+    NoLog(&'static str),
 }
 
 impl From<rusqlite::Error> for Unusable {
@@ -25,10 +29,14 @@ pub(crate) fn open(file: &DatabaseFile) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&file.path, flags)?;
     connection.busy_handler(Some(busy::wait))?;
-    // A log that has grown under a long view is cut to 8 MiB when it is next begun anew.
+    // The log and its index stay when the last connection closes: they need no room when they are next opened, on a
+    // disk that is full by then, and a process that does little does not end with a checkpoint.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // So a log is kept short, for the next one to read. One that has grown under a long view is cut to 8 MiB when it
+    // is next begun anew.
     busy::retry(|| {
         connection.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 8388608;",
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 8388608;",
         )
     })?;
     Ok(connection)
@@ -76,6 +84,6 @@ fn write_ahead(connection: &Connection) -> Result<(), Unusable> {
     if mode == "wal" {
         Ok(())
     } else {
-        Err(Unusable::Other("no write-ahead log is possible here: the file system has no shared memory, or no locks"))
+        Err(Unusable::NoLog("no write-ahead log is possible here: the file system has no shared memory, or no locks"))
     }
 }

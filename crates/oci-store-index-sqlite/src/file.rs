@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_store_index::Result;
+use oci_store_index::probe::probe;
 
 use crate::error::at;
 
@@ -15,7 +16,15 @@ pub(crate) struct DatabaseFile {
     pub(crate) path: PathBuf,
     device: u64,
     inode: u64,
+    /// Whether the blocks of the file system are smaller than pages of memory.
+    small_blocks: bool,
 }
+
+/// Two of the pieces by which SQLite lengthens the log's index, which it maps.
+const SHM: u64 = 64 << 10;
+/// It gives each page of a piece a block. Smaller blocks are found missing where the mapping is written to, with a
+/// SIGBUS and no error.
+const PAGE: u64 = 4096;
 
 /// A folder, opened and locked. The lock goes with the file, and so with the process.
 pub(crate) struct LockedFolder {
@@ -79,7 +88,15 @@ fn lock(file: &File) -> io::Result<()> {
 impl DatabaseFile {
     fn find(path: PathBuf) -> Result<Self> {
         let found = fs::metadata(&path).map_err(at(&path))?;
-        Ok(Self { path, device: found.dev(), inode: found.ino() })
+        Ok(Self { path, device: found.dev(), inode: found.ino(), small_blocks: found.blksize() < PAGE })
+    }
+
+    /// Fails where the log's index might find no room to grow.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        match self.path.parent().filter(|_| self.small_blocks) {
+            Some(dir) => probe(dir, SHM).map_err(at(&self.path)),
+            None => Ok(()),
+        }
     }
 
     /// Whether the path still leads to the same file.

@@ -1,14 +1,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use oci_store_index::{Backend, Index, ReadTxn, Result, WriteTxn};
+use oci_store_index::{Backend, Error, Index, ReadTxn, Result, WriteTxn};
 
 use crate::NAME;
 use crate::connection::{self, Unusable};
 use crate::error::{about, explained};
 use crate::file::LockedFolder;
 use crate::pool::Pool;
-use crate::txn::Txn;
+use crate::txn::{self, Txn};
 
 /// Opens indexes over SQLite.
 #[derive(Debug, Default, Clone, Copy)]
@@ -22,11 +22,13 @@ impl SqliteBackend {
     pub fn open_index(&self, dir: &Path) -> Result<SqliteIndex> {
         let folder = LockedFolder::open(dir)?;
         let (file, new) = folder.database()?;
+        file.check_room()?;
         let opened = connection::open(&file).map_err(Unusable::from);
         let connection = opened.and_then(|connection| connection::prepare(&connection).map(|()| connection));
         let connection = connection.map_err(|error| match error {
             Unusable::Sqlite(error) => explained(&file.path, &error),
-            Unusable::Other(what) => about(&file.path, what),
+            Unusable::Other(what) => Error::damaged(NAME, &file.path, what),
+            Unusable::NoLog(what) => about(&file.path, what),
         })?;
         if new {
             folder.sync()?;
@@ -70,9 +72,15 @@ impl Index for SqliteIndex {
 
     fn update(&self, body: &mut dyn FnMut(&mut dyn WriteTxn) -> Result<()>) -> Result<()> {
         let _writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.pool.file.check_room()?;
         let taken = self.shared.pool.take()?;
-        let mut txn = Txn::update(&self.shared.pool, taken.connection()?)?;
-        body(&mut txn)?;
-        txn.commit()
+        let connection = taken.connection()?;
+        let mut txn = Txn::update(&self.shared.pool, connection)?;
+        let outcome = body(&mut txn).and_then(|()| txn.commit());
+        // It may have been the log that had no room to grow. The body's own errors are no reason.
+        if outcome.is_err() && (connection.is_autocommit() || matches!(outcome, Err(Error::Io { .. }))) {
+            txn::empty_log(connection);
+        }
+        outcome
     }
 }

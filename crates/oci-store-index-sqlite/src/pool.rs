@@ -45,6 +45,7 @@ impl Pool {
     }
 
     fn connect(&self) -> Result<Connection> {
+        self.file.check_room()?;
         let connection = connection::open(&self.file).map_err(|error| self.failed(&error))?;
         // Else one index would show two databases.
         if !self.file.is_there() {

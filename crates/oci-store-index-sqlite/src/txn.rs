@@ -35,7 +35,7 @@ impl<'a> Txn<'a> {
         Ok(Self { pool, connection })
     }
 
-    pub(crate) fn commit(self) -> Result<()> {
+    pub(crate) fn commit(&self) -> Result<()> {
         busy::retry(|| run(self.connection, "COMMIT")).map_err(|error| self.pool.failed(&error))
     }
 
@@ -91,6 +91,14 @@ impl WriteTxn for Txn<'_> {
 /// Runs a statement that gives no rows.
 pub(crate) fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// Takes what the log holds over into the database, as far as nobody still reads it, so that the next update begins
+/// the log anew instead of making it longer. Waits for nobody; should it fail, nothing is lost.
+pub(crate) fn empty_log(connection: &Connection) {
+    if connection.is_autocommit() || run(connection, "ROLLBACK").is_ok() {
+        let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    }
 }
 
 fn walk(statement: &mut CachedStatement<'_>, bounds: &[&Vec<u8>], visit: &mut Visit<'_>) -> rusqlite::Result<()> {

@@ -21,6 +21,7 @@ mod error;
 mod ext;
 pub mod limits;
 pub mod memory;
+pub mod probe;
 mod range;
 
 #[cfg(feature = "conformance")]
@@ -45,7 +46,8 @@ pub trait ReadTxn {
     /// The value of `key`, or `None`.
     ///
     /// # Errors
-    /// [`Error::Key`] if the key is empty or longer than [`MAX_KEY`]; [`Error::Backend`].
+    /// [`Error::Key`] if the key is empty or longer than [`MAX_KEY`]; [`Error::Io`],
+    /// [`Error::Damaged`], [`Error::Backend`].
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// Visits the rows whose key starts with `prefix`, in ascending byte order, beginning with the first key
@@ -55,7 +57,7 @@ pub trait ReadTxn {
     /// Costs O(log n) plus the rows visited.
     ///
     /// # Errors
-    /// [`Error::Backend`].
+    /// [`Error::Io`], [`Error::Damaged`], [`Error::Backend`].
     fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<()>;
 }
 
@@ -65,7 +67,7 @@ pub trait WriteTxn: ReadTxn {
     ///
     /// # Errors
     /// [`Error::Key`] if the key is empty or longer than [`MAX_KEY`], [`Error::Value`] if the value is longer
-    /// than [`MAX_VALUE`]; [`Error::Backend`].
+    /// than [`MAX_VALUE`]; [`Error::Io`], [`Error::Damaged`], [`Error::Backend`].
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
 
     /// Removes `key`; says whether it was there. Idempotent.
@@ -88,7 +90,7 @@ pub trait Index: Debug + Send + Sync {
     /// Runs `body` over a consistent view. Never waits for a writer, and never makes one wait.
     ///
     /// # Errors
-    /// What `body` returns; [`Error::Backend`].
+    /// What `body` returns; [`Error::Io`], [`Error::Damaged`], [`Error::Backend`].
     fn view(&self, body: &mut dyn FnMut(&dyn ReadTxn) -> Result<()>) -> Result<()>;
 
     /// Runs `body` in an exclusive transaction, serialised across all threads and processes, waiting for its
@@ -97,7 +99,8 @@ pub trait Index: Debug + Send + Sync {
     /// the process dies, none is.
     ///
     /// # Errors
-    /// What `body` returns; [`Error::Backend`], in which case nothing was committed.
+    /// What `body` returns; [`Error::Io`], [`Error::Damaged`], [`Error::Backend`], in which case nothing was
+    /// committed.
     fn update(&self, body: &mut dyn FnMut(&mut dyn WriteTxn) -> Result<()>) -> Result<()>;
 }
 
@@ -112,7 +115,8 @@ pub trait Backend: Debug + Send + Sync {
     /// that a store can be shared by a group.
     ///
     /// # Errors
-    /// [`Error::Backend`] if there is something else in the folder, or if it cannot be read or written.
+    /// [`Error::Damaged`] if what is in the folder is damaged, or something else; [`Error::Io`] if it cannot be read
+    /// or written; [`Error::Backend`].
     fn open(&self, dir: &Path) -> Result<Arc<dyn Index>>;
 }
 
