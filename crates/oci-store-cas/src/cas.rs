@@ -2,6 +2,7 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::ops::ControlFlow;
+use std::time::SystemTime;
 
 use crate::{Digest, Result};
 
@@ -35,12 +36,25 @@ pub trait Cas: Debug + Send + Sync {
     /// caller knows that nobody uses it.
     fn discard(&self, name: &str) -> Result<u64>;
 
+    /// Removes what lies where blobs are staged and cannot be of any batch, and returns how many bytes that were.
+    /// Idempotent, and safe beside any number of batches in use.
+    fn discard_strays(&self) -> Result<u64> {
+        Ok(0)
+    }
+
     /// Opens a blob for reading, or `None` if it is not here. Bytes are not verified (see
     /// [`VerifyReader`](crate::VerifyReader)).
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>>;
 
     /// A blob's size in bytes, or `None` if it is not here.
     fn size(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// When a blob that is here came, or was last touched, by the clock of the place it lies in; `None` if nobody
+    /// knows.
+    fn changed(&self, digest: &Digest) -> Result<Option<SystemTime>> {
+        let _ = digest;
+        Ok(None)
+    }
 
     /// Deletes a blob; says whether it was there. Atomic and idempotent; not durable until [`sync`](Cas::sync).
     fn delete(&self, digest: &Digest) -> Result<bool>;

@@ -15,10 +15,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, ReadDir};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 pub use access::Access;
@@ -99,42 +100,28 @@ impl Cas for FolderCas {
         Ok(names)
     }
 
-    /// Takes regular files only, and only those directly in the batch's folder: anything else is not ours, and
-    /// is an error.
+    /// Takes the batch's folder with all that is in it, and follows no symlink. One that is not a folder is an error.
     fn discard(&self, name: &str) -> Result<u64> {
         check_batch_name(name)?;
         let path = self.ingest.join(name);
-        // By descriptor from here on: nothing that is put in the folder's place can lead us elsewhere.
-        let folder = match open_folder(&path, OFlags::NOFOLLOW) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-            opened => opened.map_err(Error::io(&path))?,
-        };
-        // All names first: what a folder lists while it is being emptied is up to the file system.
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&folder).map_err(|error| Error::io(&path)(error.into()))? {
-            let entry = entry.map_err(|error| Error::io(&path)(error.into()))?;
-            let regular = match entry.file_type() {
-                FileType::Unknown => rustix::fs::statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file()),
-                kind => kind.is_file(),
-            };
-            if regular {
-                names.push(entry.file_name().to_owned());
-            }
+        match open_folder(&path, OFlags::NOFOLLOW) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(Error::io(path)(error)),
+            Ok(_) => remove(&path),
         }
+    }
+
+    fn discard_strays(&self) -> Result<u64> {
         let mut discarded = 0;
-        for name in names {
-            let stat = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW);
-            discarded += stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or_default());
-            match rustix::fs::unlinkat(&folder, &name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(Error::io(path.join(name.to_string_lossy().as_ref()))(error.into())),
+        let Some(entries) = read_folder(&self.ingest)? else { return Ok(discarded) };
+        for entry in entries {
+            let entry = entry.map_err(Error::io(&self.ingest))?;
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_folder || entry.file_name().to_str().is_none_or(|name| check_batch_name(name).is_err()) {
+                discarded += remove(&entry.path())?;
             }
         }
-        match fs::remove_dir(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
-            _ => Ok(discarded),
-        }
+        Ok(discarded)
     }
 
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>> {
@@ -161,6 +148,20 @@ impl Cas for FolderCas {
         match fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_file() => Ok(Some(meta.len())),
             Ok(_) => Err(not_regular(path)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(Error::io(path)(error)),
+        }
+    }
+
+    fn changed(&self, digest: &Digest) -> Result<Option<SystemTime>> {
+        let path = self.path_of(digest);
+        match fs::symlink_metadata(&path) {
+            // Not the time of its content, which may have come with it from elsewhere.
+            Ok(meta) => {
+                let seconds = u64::try_from(meta.ctime()).ok().map(Duration::from_secs);
+                let nanos = u64::try_from(meta.ctime_nsec()).map(Duration::from_nanos).unwrap_or_default();
+                Ok(seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(seconds + nanos)))
+            }
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(Error::io(path)(error)),
         }
@@ -244,6 +245,23 @@ fn read_folder(path: &Path) -> Result<Option<ReadDir>> {
         Ok(entries) => Ok(Some(entries)),
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// Removes a file, or a folder with what is in it, and returns the sizes of the files that are seen without going
+/// deeper.
+fn remove(path: &Path) -> Result<u64> {
+    let size = |meta: io::Result<fs::Metadata>| meta.ok().filter(fs::Metadata::is_file).map_or(0, |meta| meta.len());
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    let (bytes, removed) = if is_folder {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        (entries.map(|entry| size(entry.metadata())).sum(), fs::remove_dir_all(path))
+    } else {
+        (size(fs::symlink_metadata(path)), fs::remove_file(path))
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(bytes),
     }
 }
 
