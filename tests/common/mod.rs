@@ -111,6 +111,13 @@ impl World {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words}: {error}: {text}"))
     }
 
+    /// Runs a shell's command in this folder; says whether it went well.
+    pub(crate) fn shell(&self, line: &str) -> bool {
+        let mut shell = Command::new("sh");
+        let quiet = shell.args(["-c", line]).current_dir(self.root()).stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.status().is_ok_and(|status| status.success())
+    }
+
     pub(crate) fn spawn(&self, words: &str) -> Child {
         let mut command = self.oci_store();
         command.args(words.split_whitespace());

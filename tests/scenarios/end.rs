@@ -18,6 +18,7 @@ over_each_index!(
     an_export_that_is_interrupted_leaves_no_half_blob,
     what_a_killed_import_leaves_the_next_gc_removes,
     a_killed_import_does_not_hinder_the_next,
+    gc_full_removes_strays_and_nothing_of_the_living,
     a_kill_at_any_moment_of_any_command_loses_nothing,
     a_kill_while_the_store_is_made_leaves_what_the_next_command_completes,
 );
@@ -175,6 +176,29 @@ fn a_killed_import_does_not_hinder_the_next(world: &World) {
     world.ok("gc");
     world.assert_no_leftovers();
     assert_eq!(world.blob_files(), [""; 0]);
+}
+
+fn gc_full_removes_strays_and_nothing_of_the_living(world: &World) {
+    world.ok("import --all hello");
+    large(world);
+    let import = begin_import(world);
+    let (live, ingest) = (world.names("store/.oci-store/ingest"), world.path("store/.oci-store/ingest"));
+    assert_eq!(live.len(), 1);
+    fs::write(ingest.join("empty"), b"").unwrap();
+    fs::write(ingest.join("1"), b"stray").unwrap();
+    fs::create_dir_all(ingest.join("Strange Name/below")).unwrap();
+    fs::write(ingest.join("Strange Name/file"), b"stray").unwrap();
+    fs::create_dir_all(ingest.join("0-1-0/below")).unwrap();
+    fs::write(ingest.join("0-1-0/below/file"), b"stray").unwrap();
+    std::os::unix::fs::symlink("..", ingest.join("link")).unwrap();
+    world.ok("gc --full");
+    assert_eq!(world.names("store/.oci-store/ingest"), live);
+    assert!(staged(world) > 1 << 20);
+    signal(&import, "KILL");
+    Ran::ended("import", import);
+    world.ok("gc");
+    world.assert_no_leftovers();
+    world.ok("check --read-data");
 }
 
 fn a_kill_at_any_moment_of_any_command_loses_nothing(world: &World) {

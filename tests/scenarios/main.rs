@@ -18,4 +18,5 @@ mod original;
 mod output;
 mod places;
 mod refs;
+mod space;
 mod upkeep;

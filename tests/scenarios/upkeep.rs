@@ -1,12 +1,13 @@
 //! `gc`, `reindex`, `index`.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::json;
 
 use crate::common::layout::{Builder, blob_path, digest, digest_of};
 use crate::common::tree::{assert_same, store_tree};
-use crate::common::{World, over_each_index};
+use crate::common::{Ran, World, over_each_index};
 
 over_each_index!(
     gc_removes_what_nothing_reaches_and_says_how_much,
@@ -19,6 +20,10 @@ over_each_index!(
     the_index_converts_both_ways_and_loses_nothing,
     an_index_that_disagrees_is_an_error,
     a_lost_index_json_is_written_anew,
+    gc_removes_what_kills_leave_in_the_stores_own_folder,
+    what_was_swapped_out_before_a_kill_is_taken_in_by_the_next_command,
+    what_was_removed_stays_removed_over_a_reindex,
+    what_another_tool_wrote_is_not_lost_for_want_of_descriptors,
 );
 
 fn gc_removes_what_nothing_reaches_and_says_how_much(world: &World) {
@@ -218,4 +223,74 @@ fn a_lost_index_json_is_written_anew(world: &World) {
     assert!(ran.err().contains("index.json"), "{}", ran.err());
     assert_eq!(world.refs(), before);
     assert_eq!(world.refs_in_index_json(), before);
+}
+
+/// Temporary files, and an index that was being built.
+fn gc_removes_what_kills_leave_in_the_stores_own_folder(world: &World) {
+    world.ok("import --all hello");
+    for (to, words) in [("2", "gc"), ("3", "gc --full")] {
+        let own = world.path("store/.oci-store");
+        for name in ["index.a1b2c3.tmp", "config.a1b2c3.tmp", "projection.a1b2c3.tmp", "oci-layout.a1b2c3.tmp"] {
+            fs::write(own.join(name), b"{}").unwrap();
+        }
+        fs::create_dir(own.join("index").join(to)).unwrap();
+        fs::write(own.join("index").join(to).join("half"), b"built").unwrap();
+        world.ok(words);
+        let left = ["config.json", "index", "ingest", "leases", "locks", "projection.json", "reserve"];
+        assert_eq!(world.names("store/.oci-store"), left);
+        assert_eq!(world.names("store/.oci-store/index"), ["1"]);
+    }
+    world.ok("check --read-data");
+}
+
+fn what_was_swapped_out_before_a_kill_is_taken_in_by_the_next_command(world: &World) {
+    world.ok("import --all hello");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    // So that index.json is known to be as it should be.
+    world.ok("list");
+    let text = String::from_utf8(world.read("store/index.json")).unwrap();
+    let theirs = text.replace("\"v1\"", "\"theirs\"");
+    assert_ne!(theirs, text);
+    fs::write(world.path("store/.oci-store/index.json.new"), theirs).unwrap();
+    let names: Vec<_> = world.refs().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["latest", "theirs", "v1"]);
+    assert!(!world.path("store/.oci-store/index.json.new").exists());
+}
+
+fn what_was_removed_stays_removed_over_a_reindex(world: &World) {
+    world.ok("import --all hello");
+    let read = String::from_utf8(world.read("store/index.json")).unwrap();
+    world.ok("rm v1");
+    world.ok("reindex");
+    // Another tool had read the file before, and writes it with a name of its own.
+    let written = read.replace("\"latest\"", "\"theirs\"");
+    assert_ne!(written, read);
+    fs::write(world.path("store/index.json"), written).unwrap();
+    let names: Vec<_> = world.refs().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["latest", "theirs"]);
+}
+
+fn what_another_tool_wrote_is_not_lost_for_want_of_descriptors(world: &World) {
+    world.ok("import --all hello");
+    let has_theirs = |world: &World| world.refs_in_index_json().iter().any(|(name, _)| name == "theirs");
+    let (mut failed, mut worked) = (0, 0);
+    for descriptors in 4..40 {
+        let text = String::from_utf8(world.read("store/index.json")).unwrap();
+        fs::write(world.path("store/index.json"), text.replace("\"v1\"", "\"theirs\"")).unwrap();
+        let mut limited = Command::new("sh");
+        let line = format!("ulimit -n {descriptors}; exec {} list", env!("CARGO_BIN_EXE_oci-store"));
+        limited.args(["-c", &line]).current_dir(world.root()).env("OCI_STORE_PATH", "store");
+        let ran = Ran::of(&mut limited);
+        if ran.code() == Some(0) {
+            worked += 1;
+        } else {
+            assert!(!ran.err().contains("reindex"), "{descriptors}: {}", ran.err());
+            failed += 1;
+        }
+        assert!(has_theirs(world), "{descriptors}: {}", ran.err());
+        world.ok("list");
+        assert!(has_theirs(world), "{descriptors}: {}", ran.err());
+        world.ok("rm theirs");
+    }
+    assert!(failed > 2 && worked > 2, "{failed} {worked}");
 }

@@ -17,6 +17,7 @@ use crate::locks::DeadLease;
 use crate::mark::mark;
 use crate::name::Kind;
 use crate::schema;
+use crate::unlink::Before;
 use crate::{Error, Link, Result, Space, Store, Txn};
 
 /// How much a garbage collection looks at.
@@ -56,7 +57,9 @@ const BOOT: &str = "full-gc-boot";
 impl Store {
     /// Removes the rows of all blobs that nothing keeps, taking as roots the records of the types `roots` that
     /// reference a blob. Files stay until [`unlink_pending`](Self::unlink_pending). What dead processes left in
-    /// `ingest/` is removed at once. The first collection after a boot is always full.
+    /// `ingest/` is removed at once. The first collection after a boot is always full, but that it leaves files
+    /// without rows that have come since the boot: another tool may have written them, and not listed them yet. One
+    /// that is asked to be full takes those too. On a full disk it draws on the store's reserve.
     ///
     /// A `dry_run` changes nothing, and returns what would be taken.
     ///
@@ -68,25 +71,36 @@ impl Store {
         let boot = self.locks().boot();
         let full = extent == Extent::Full || self.view(|view| view.number(BOOT))? != boot;
         if dry_run {
-            return self.rehearse(roots, full);
+            return self.rehearse(roots, full, self.orphans_before(extent));
         }
         // Batches before leases: one without a lease by now has lost its owner.
         let batches = self.cas().batches()?;
         let mut total = Collected::default();
         let mut cursor = Vec::new();
         let mut removed_in_pass = false;
+        let mut limit = if full { usize::MAX } else { CHUNK };
         loop {
-            let mut dead = Vec::new();
-            let mut live = HashSet::new();
-            let step = self.update(|txn| {
-                let mut gc = Gc::new(self, txn, roots)?;
-                reached(Point::BeforeRows);
-                gc.bury(&mut total)?;
-                let step = if full { gc.full(&mut total)? } else { gc.changed(&cursor, &mut total)? };
-                live = gc.live;
-                dead = gc.dead;
-                Ok::<_, Error>(step)
-            })?;
+            let tried = self.with_reserve(Error::is_no_space, || {
+                self.update(|txn| {
+                    let mut counted = Collected::default();
+                    let mut gc = Gc::new(self, txn, roots)?;
+                    reached(Point::BeforeRows);
+                    gc.bury(&mut counted)?;
+                    let step =
+                        if full { gc.full(limit, &mut counted)? } else { gc.changed(&cursor, limit, &mut counted)? };
+                    Ok::<_, Error>((step, counted, gc.live, gc.dead))
+                })
+            });
+            let (step, counted, live, dead) = match tried {
+                // What is left of the disk is not enough for that much at once.
+                Err(error) if error.is_no_space() && limit > 1 => {
+                    limit = if limit > CHUNK { CHUNK } else { limit / 8 };
+                    continue;
+                }
+                tried => tried?,
+            };
+            total.blobs += counted.blobs;
+            total.bytes += counted.bytes;
             for (id, lease) in dead {
                 total.unfinished += self.cas().discard(&id)?;
                 lease.remove()?;
@@ -107,35 +121,50 @@ impl Store {
                 Step::Last { .. } => break,
             }
         }
+        total.unfinished += self.sweep(extent)?;
         if full {
-            self.find_orphans(&mut total)?;
+            self.find_orphans(self.orphans_before(extent), &mut total)?;
             // Last of all: a full collection that does not get here is done again.
-            self.update(|txn| txn.set_number(BOOT, boot))?;
+            self.update_to_free(|txn| txn.set_number(BOOT, boot))?;
         }
         Ok(total)
     }
 
+    /// Which files without a row are taken for left over: if it was asked for everything, all. If it is only the
+    /// first collection after a boot, those that were there before: whose they were is not alive any more. A younger
+    /// one may be another tool's, which has not listed it yet.
+    fn orphans_before(&self, extent: Extent) -> Before {
+        match (extent, self.locks().booted()) {
+            (Extent::Full, _) => Before::Ever,
+            (Extent::Changed, Some(boot)) => Before::Time(boot),
+            (Extent::Changed, None) => Before::Never,
+        }
+    }
+
     /// Makes files without a row pending: leases and unlinks are not synced, so a power loss leaves some that
     /// nobody names any more.
-    fn find_orphans(&self, total: &mut Collected) -> Result<()> {
+    fn find_orphans(&self, before: Before, total: &mut Collected) -> Result<()> {
         let mut orphans = Vec::new();
-        self.each_orphan(&mut |digest, size| orphans.push((digest, size)))?;
+        self.each_orphan(before, &mut |digest, size| orphans.push((digest, size)))?;
         for page in orphans.chunks(CHUNK) {
-            self.update(|txn| {
+            let counted = self.update_to_free(|txn| {
+                let mut counted = Collected::default();
                 for (digest, size) in page {
                     if txn.view().blob(digest)?.is_none() && !txn.view().is_pending(digest)? {
                         txn.mark_pending(digest, *size)?;
-                        total.add(*size);
+                        counted.add(*size);
                     }
                 }
-                Ok::<_, Error>(())
+                Ok(counted)
             })?;
+            total.blobs += counted.blobs;
+            total.bytes += counted.bytes;
         }
         Ok(())
     }
 
     /// The same in a transaction that is rolled back.
-    fn rehearse(&self, roots: &[&str], full: bool) -> Result<Collected> {
+    fn rehearse(&self, roots: &[&str], full: bool, before: Before) -> Result<Collected> {
         enum Outcome {
             Would(Collected),
             Failed(Error),
@@ -151,7 +180,7 @@ impl Store {
             let mut gc = Gc::new(self, txn, roots)?;
             gc.bury(&mut total)?;
             if full {
-                gc.full(&mut total)?;
+                gc.full(usize::MAX, &mut total)?;
             } else {
                 while let (_, true) = gc.pass(&[], usize::MAX, &mut total)? {}
             }
@@ -161,7 +190,7 @@ impl Store {
         match outcome {
             Err(Outcome::Would(mut total)) => {
                 if full {
-                    self.each_orphan(&mut |digest, size| {
+                    self.each_orphan(before, &mut |digest, size| {
                         if !pending.contains(&digest) {
                             total.add(size);
                         }
@@ -232,8 +261,8 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
         Ok(())
     }
 
-    fn changed(&mut self, cursor: &[u8], total: &mut Collected) -> Result<Step> {
-        let (last, removed) = self.pass(cursor, CHUNK, total)?;
+    fn changed(&mut self, cursor: &[u8], limit: usize, total: &mut Collected) -> Result<Step> {
+        let (last, removed) = self.pass(cursor, limit, total)?;
         Ok(match last {
             Some(next) => Step::More { next, removed },
             None => Step::Last { removed },
@@ -315,7 +344,9 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
         Ok(!search(self.txn.view(), &self.roots, &|_| false, &mut HashMap::new(), digest)?)
     }
 
-    fn full(&mut self, total: &mut Collected) -> Result<Step> {
+    /// Removes what is not marked, at most `limit` of it; then it is to be called again.
+    fn full(&mut self, limit: usize, total: &mut Collected) -> Result<Step> {
+        let mut left = limit;
         let marked = mark(self.txn.view(), &self.kinds, &self.leased)?;
         let mut after = None;
         loop {
@@ -327,6 +358,10 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
             let Some(last) = page.last() else { break };
             after = Some(last.digest.clone());
             for blob in page.iter().filter(|blob| !marked.kept.contains(&blob.digest)) {
+                if left == 0 {
+                    return Ok(Step::More { next: Vec::new(), removed: false });
+                }
+                left -= 1;
                 if without(Guard::RowsFirst) {
                     self.store.cas().delete(&blob.digest)?;
                 }

@@ -10,6 +10,7 @@ use oci_store_cas::Access;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::FORMAT;
+use crate::sweep::TEMPORARY;
 use crate::{Error, Result};
 
 /// The file `config.json`. It is replaced as a whole, and that is what makes a store exist, and what switches it
@@ -72,7 +73,8 @@ impl Config {
     /// Replaces the config, durably and atomically.
     pub(crate) fn write(&self, own: &Path) -> Result<()> {
         let path = path(own);
-        let mut file = tempfile::Builder::new().prefix("config.").tempfile_in(own).map_err(Error::io(own))?;
+        let file = tempfile::Builder::new().prefix("config.").suffix(TEMPORARY).tempfile_in(own);
+        let mut file = file.map_err(Error::io(own))?;
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::Config { path: path.clone(), why: error.to_string() })?;
         text.push(b'\n');

@@ -1,13 +1,14 @@
 use crate::current::find_backend;
 use crate::replace::{Replacing, copy_rows, replace};
-use crate::{Error, Result, Store};
+use crate::{Result, Store};
 
 impl Store {
     /// Converts the store's index to the backend called `to`: every row, as it is. Says whether there was anything
     /// to do. Others wait meanwhile, and go on over the new index. The index before is kept as a backup.
     ///
     /// # Errors
-    /// [`Error::NoBackend`], [`Error::IndexLost`], [`Error::Index`], [`Error::Io`], [`Error::LockTimeout`].
+    /// [`NoBackend`](crate::Error::NoBackend), [`IndexLost`](crate::Error::IndexLost),
+    /// [`Index`](crate::Error::Index), [`Io`](crate::Error::Io), [`LockTimeout`](crate::Error::LockTimeout).
     pub fn convert(&self, to: &str) -> Result<bool> {
         find_backend(self.backends(), to)?;
         let replaced = replace(
@@ -18,10 +19,7 @@ impl Store {
             Some(to),
             None,
             |config| config.index != to,
-            |Replacing { old, new }| match old {
-                Ok(old) => copy_rows(&**old, &**new, &|_, _| true),
-                Err(error) => Err(Error::IndexLost { path: self.own_folder().to_owned(), why: error.to_string() }),
-            },
+            |Replacing { old, new }| copy_rows(&*old?, &*new, &|_, _| true),
         )?;
         let Some((current, _)) = replaced else { return Ok(false) };
         self.set_current(current);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_store_index::{Backend, Index, IndexExt};
+use oci_store_index::{self as index, Backend, Index, IndexExt};
 
 use crate::config::{Config, Stamp};
 use crate::{Error, Result, View};
@@ -36,14 +36,20 @@ pub(crate) fn index_folder(own: &Path, epoch: u64) -> PathBuf {
 /// Opens the index that a config names; never one that is not it.
 pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Config) -> Result<Arc<dyn Index>> {
     let lost = |why: String| Error::IndexLost { path: folder.to_owned(), why };
+    // To build it anew helps where it is damaged, and not where there is no room, no right or no descriptor.
+    let why = |error: index::Error| match error {
+        index::Error::Damaged { .. } => lost(error.to_string()),
+        error => error.into(),
+    };
     if !folder.is_dir() {
         return Err(lost("its folder is gone".to_owned()));
     }
-    let index = backend.open(folder).map_err(|error| lost(error.to_string()))?;
+    let index = backend.open(folder).map_err(why)?;
     match index.read(|txn| View(txn).number(EPOCH)) {
         Ok(epoch) if epoch == config.epoch => Ok(index),
         Ok(0) => Err(lost("it is empty".to_owned())),
         Ok(other) => Err(lost(format!("it is that of epoch {other}"))),
+        Err(Error::Index(error)) => Err(why(error)),
         Err(error) => Err(lost(error.to_string())),
     }
 }

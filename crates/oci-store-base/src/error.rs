@@ -1,8 +1,9 @@
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use oci_store_cas::{self as cas, Digest};
 use oci_store_index as index;
+use rustix::io::Errno;
 
 use crate::Space;
 
@@ -179,11 +180,52 @@ pub enum Error {
     },
 }
 
+/// Full, read-only or failing disks, rights, memory, descriptors; not what is wrong with one file.
+fn is_of_the_machine(error: &io::Error) -> bool {
+    use ErrorKind::{OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(error.kind(), StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem | OutOfMemory)
+        || matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::IO))
+}
+
 fn version(version: &Option<u64>) -> String {
     version.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}"))
 }
 
 impl Error {
+    /// Whether the disk is full: no bytes, no inodes, or no quota are left. What failed by it has changed nothing, and
+    /// may work when there is room again.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        self.as_io().is_some_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    }
+
+    /// Whether it is about the store or the machine rather than about one blob: what comes next would fail by it, too.
+    #[must_use]
+    pub fn hinders_all(&self) -> bool {
+        match self {
+            Self::Index(index::Error::Key(_) | index::Error::Value(_)) => false,
+            Self::Index(_)
+            | Self::IndexLost { .. }
+            | Self::LockTimeout { .. }
+            | Self::NoStore(_)
+            | Self::ReadOnly(_)
+            | Self::Row { .. } => true,
+            error => error.as_io().is_some_and(is_of_the_machine),
+        }
+    }
+
+    /// What the operating system said, if it was that.
+    #[must_use]
+    pub fn as_io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Index(error) => error.as_io(),
+            Self::Cas(cas::Error::Io { source, .. }) => Some(source),
+            _ => None,
+        }
+    }
+
     /// Names the path that an operating system's error is about; made for `map_err`.
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

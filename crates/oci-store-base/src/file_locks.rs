@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fs2::FileExt;
 use oci_store_cas::{Access, Digest, check_batch_name};
@@ -123,6 +123,13 @@ impl Locks for FileLocks {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(12).collect();
         u64::from_str_radix(&digits, 16).unwrap_or(1)
+    }
+
+    fn booted(&self) -> Option<SystemTime> {
+        // In whole seconds, rounded down: later than that is not before it.
+        let text = fs::read_to_string("/proc/stat").ok()?;
+        let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 }
 

@@ -30,8 +30,10 @@ mod name;
 mod open;
 mod reindex;
 mod replace;
+mod reserve;
 mod schema;
 mod store;
+mod sweep;
 mod time;
 mod txn;
 mod unlink;
@@ -51,6 +53,7 @@ pub use open::{OWN_FOLDER, OpenOptions};
 pub use reindex::{Rebuild, Reindexed};
 pub use schema::FORMAT;
 pub use store::Store;
+pub use sweep::TEMPORARY;
 pub use txn::{Txn, View};
 
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! What a store needs of locks and leases, as traits; [`FileLocks`](crate::FileLocks) is the one that there is.
 
 use std::fmt::Debug;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use oci_store_cas::Digest;
 
@@ -78,6 +78,12 @@ pub trait Locks: Debug + Send + Sync {
     /// An identity of this boot of the machine: another one means that no process of before is alive, and that
     /// files whose names were not durable may have gone.
     fn boot(&self) -> u64;
+
+    /// When this boot was, by the clock that file systems go by; `None` if nobody knows. A full collection that nobody
+    /// has asked for removes files without rows only if they are older.
+    fn booted(&self) -> Option<SystemTime> {
+        None
+    }
 }
 
 /// One's own live lease. Dropping it without [`release`](LeaseHold::release) leaves it as one of the dead: the

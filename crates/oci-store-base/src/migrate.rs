@@ -24,11 +24,7 @@ pub(crate) fn migrate(own: &Path, locks: &dyn Locks, backends: &[Arc<dyn Backend
         None,
         None,
         |config: &Config| config.format < FORMAT,
-        |Replacing { old, new }| {
-            let old =
-                old.as_ref().map_err(|error| Error::IndexLost { path: own.to_owned(), why: error.to_string() })?;
-            from_0(&**old, &**new)
-        },
+        |Replacing { old, new }| from_0(&*old?, &*new),
     )?;
     if replaced.is_some() {
         tracing::info!("migrated the index to format {FORMAT}");

@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 
 use oci_store_cas::{Blob, Cas, Digest};
 use oci_store_index::{Index, IndexExt};
+use rustix::io::Errno;
 
 use crate::replace::{Replacing, copy_rows, replace};
 use crate::schema;
@@ -91,18 +91,13 @@ impl Rebuild<'_> {
         let mut known = Vec::new();
         if let Some(old) = self.old {
             let read = old.read(|txn| {
-                known.extend(page.iter().map(|(digest, _)| {
+                for (digest, _) in &page {
                     let row = View(txn).blob(digest);
-                    row.unwrap_or_else(|error| {
-                        lost.get_or_insert(error.to_string());
-                        None
-                    })
-                }));
+                    known.push(row.or_else(|error| note_loss(lost, error).map(|()| None))?);
+                }
                 Ok::<_, Error>(())
             });
-            if let Err(error) = read {
-                lost.get_or_insert(error.to_string());
-            }
+            read.or_else(|error| note_loss(lost, error))?;
         }
         known.resize(page.len(), None);
         let now = crate::time::now();
@@ -140,7 +135,10 @@ impl Rebuild<'_> {
                 false
             }
         });
-        if let Some(why) = copied.err().map(|error| error.to_string()).or(damaged.take()) {
+        if let Err(error) = copied {
+            note_loss(lost, error)?;
+        }
+        if let Some(why) = damaged.take() {
             lost.get_or_insert(why);
         }
         // Additional data, and references, of blobs whose files have gone.
@@ -175,6 +173,19 @@ impl Rebuild<'_> {
             }
             Ok(())
         })
+    }
+}
+
+/// Notes why something of the index before can't be read. It is no loss but a failure where it may be read another
+/// time: where there is no room, no right, no descriptor left.
+fn note_loss(lost: &mut Option<String>, error: Error) -> Result<()> {
+    let is_unreadable = |error: &std::io::Error| error.raw_os_error() == Some(Errno::IO.raw_os_error());
+    match error.as_io() {
+        Some(said) if !is_unreadable(said) => Err(error),
+        _ => {
+            lost.get_or_insert(error.to_string());
+            Ok(())
+        }
     }
 }
 
@@ -223,10 +234,12 @@ impl OpenOptions {
             lost_config,
             |_| true,
             |Replacing { old, new }| {
-                let old = old.as_ref();
-                let rebuild =
-                    Rebuild { cas: &*parts.cas, old: old.ok().map(|old: &Arc<dyn Index>| &**old), new: &**new };
-                let mut lost = old.err().map(|error: &Error| error.to_string());
+                let mut lost = None;
+                let old = match old {
+                    Ok(old) => Some(old),
+                    Err(error) => note_loss(&mut lost, error).map(|()| None)?,
+                };
+                let rebuild = Rebuild { cas: &*parts.cas, old: old.as_deref(), new: &*new };
                 let blobs = rebuild.rows(&mut lost)?;
                 if let Some(old) = rebuild.old {
                     rebuild.carry_over(old, &mut lost)?;

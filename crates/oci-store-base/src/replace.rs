@@ -41,7 +41,7 @@ pub(crate) fn replace<T, E: From<Error>>(
     to: Option<&str>,
     lost_config: Option<Config>,
     needed: impl FnOnce(&Config) -> bool,
-    fill: impl FnOnce(&Replacing) -> Result<T, E>,
+    fill: impl FnOnce(Replacing) -> Result<T, E>,
 ) -> Result<Option<(Current, T)>, E> {
     let _turn = locks.lock(Lock::Turnstile, Mode::Alone, wait)?;
     let _store = locks.lock(Lock::Store, Mode::Alone, wait)?;
@@ -66,14 +66,18 @@ pub(crate) fn replace<T, E: From<Error>>(
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }
-    config.access().make_folder(&own.join("index")).map_err(Error::from)?;
-    config.access().make_folder(&folder).map_err(Error::from)?;
-    let new = backend.open(&folder).map_err(Error::from)?;
-    let replacing = Replacing { old, new: Arc::clone(&new) };
-    let filled = fill(&replacing)?;
-    new.write(|txn| Txn(txn).set_number(EPOCH, next.epoch))?;
-    sync_folder(&folder)?;
-    sync_folder(&own.join("index"))?;
+    let build = || {
+        config.access().make_folder(&own.join("index")).map_err(Error::from)?;
+        config.access().make_folder(&folder).map_err(Error::from)?;
+        let new = backend.open(&folder).map_err(Error::from)?;
+        let filled = fill(Replacing { old, new: Arc::clone(&new) })?;
+        new.write(|txn| Txn(txn).set_number(EPOCH, next.epoch))?;
+        sync_folder(&folder)?;
+        sync_folder(&own.join("index"))?;
+        Ok((new, filled))
+    };
+    // An attempt that fails may be what fills the disk. If it can't be removed, a gc does it.
+    let (new, filled) = build().inspect_err(|_: &E| drop(fs::remove_dir_all(&folder)))?;
     next.write(own)?;
     // It is done: a backup too many is no failure.
     if let Err(error) = prune(own, next.epoch) {

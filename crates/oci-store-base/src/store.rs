@@ -9,6 +9,7 @@ use crate::config::{Config, Stamp};
 use crate::current::{Current, find_backend, index_folder, open_existing};
 use crate::lease::LeaseGuard;
 use crate::locks::{Guard, Lease, Lock, Locks, Mode, Wait};
+use crate::reserve::Reserve;
 use crate::{Error, Result, Txn, View};
 
 /// What a store consists of, but for its index.
@@ -35,6 +36,7 @@ struct Inner {
     backends: Vec<Arc<dyn Backend>>,
     wait: Wait,
     current: RwLock<Current>,
+    reserve: Reserve,
 }
 
 impl Store {
@@ -47,10 +49,13 @@ impl Store {
     ) -> Result<Self> {
         let Parts { own, config, cas, locks } = parts;
         let backend = find_backend(&backends, &config.index)?;
-        let index = open_existing(&*backend, &index_folder(&own, config.epoch), &config)?;
         let access = config.access();
+        let reserve = Reserve::new(&own, access);
+        let folder = index_folder(&own, config.epoch);
+        let index = reserve.with(Error::is_no_space, || open_existing(&*backend, &folder, &config))?;
+        reserve.fill();
         let current = RwLock::new(Current { config, stamp, index });
-        let inner = Inner { root: root.to_owned(), own, access, cas, locks, backends, wait, current };
+        let inner = Inner { root: root.to_owned(), own, access, cas, locks, backends, wait, current, reserve };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -130,7 +135,25 @@ impl Store {
         index.write(|txn| body(&mut Txn(txn)).map_err(Carried::Own)).map_err(Carried::into_own)
     }
 
-    fn share(&self) -> Result<Box<dyn Guard>> {
+    /// Runs `op`, which frees room, or is needed for that. Where it fails for want of room, as `is_full` tells, a part
+    /// of the store's reserve is given up and it is run again. So `op` is atomic or idempotent.
+    ///
+    /// # Errors
+    /// What `op` returns.
+    pub fn with_reserve<T, E>(&self, is_full: impl Fn(&E) -> bool, op: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        self.inner.reserve.with(is_full, op)
+    }
+
+    /// [`update`](Self::update) with the reserve to draw on.
+    pub(crate) fn update_to_free<T>(&self, mut body: impl FnMut(&mut Txn<'_>) -> Result<T>) -> Result<T> {
+        self.with_reserve(Error::is_no_space, || self.update(&mut body))
+    }
+
+    pub(crate) fn fill_reserve(&self) {
+        self.inner.reserve.fill();
+    }
+
+    pub(crate) fn share(&self) -> Result<Box<dyn Guard>> {
         let _turn = self.lock(Lock::Turnstile, Mode::Shared)?;
         self.lock(Lock::Store, Mode::Shared)
     }
@@ -148,7 +171,7 @@ impl Store {
                 Config::read(&self.inner.own)?.ok_or_else(|| Error::NoStore(self.inner.root.clone()))?;
             let folder = index_folder(&self.inner.own, config.epoch);
             let backend = find_backend(&self.inner.backends, &config.index)?;
-            let opened = open_existing(&*backend, &folder, &config);
+            let opened = self.inner.reserve.with(Error::is_no_space, || open_existing(&*backend, &folder, &config));
             match opened {
                 Ok(index) => {
                     let current = Current { config, stamp, index };
@@ -232,8 +255,11 @@ impl Store {
             Err(oci_store_cas::Error::DigestMismatch { .. } | oci_store_cas::Error::SizeMismatch { .. }) => false,
             Err(error) => return Err(error.into()),
         };
-        self.update(|txn| txn.note_check(digest, good))?;
-        Ok(good)
+        match self.update(|txn| txn.note_check(digest, good)) {
+            // That all is well need not be noted; damage is.
+            Err(error) if good && error.is_no_space() => Ok(true),
+            noted => noted.map(|()| good),
+        }
     }
 }
 

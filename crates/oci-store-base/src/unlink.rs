@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::time::SystemTime;
 
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
@@ -13,6 +14,17 @@ use crate::{Collected, Error, Result, Store, Txn, View};
 
 /// Files that one transaction unlinks at the most.
 const CHUNK: usize = 256;
+
+/// Since when a file without a row must not have changed, to be taken for left over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Before {
+    /// It may have changed at any time.
+    Ever,
+    /// Before this time.
+    Time(SystemTime),
+    /// None is taken.
+    Never,
+}
 
 impl View<'_> {
     /// Whether a blob's row is gone and its file is to follow.
@@ -54,7 +66,10 @@ impl Store {
                     Ok(if page.len() == CHUNK { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                 })
             })?;
-            let Some(last) = page.last() else { return Ok(total) };
+            let Some(last) = page.last() else {
+                self.fill_reserve();
+                return Ok(total);
+            };
             after = Some(last.clone());
             self.unlink(&page, &mut total)?;
         }
@@ -69,7 +84,7 @@ impl Store {
         let mut total = Collected::default();
         let mut page = Vec::new();
         let mut failed = Ok(());
-        self.each_orphan(&mut |digest, _| {
+        self.each_orphan(Before::Ever, &mut |digest, _| {
             page.push(digest);
             if page.len() == CHUNK && failed.is_ok() {
                 failed = self.unlink(&page, &mut total);
@@ -81,13 +96,14 @@ impl Store {
         Ok(total)
     }
 
-    /// Visits the files without a row, and without a live lease.
-    pub(crate) fn each_orphan(&self, visit: &mut dyn FnMut(Digest, u64)) -> Result<()> {
+    /// Visits the files without a row, and without a live lease, that have changed last before a time.
+    pub(crate) fn each_orphan(&self, before: Before, visit: &mut dyn FnMut(Digest, u64)) -> Result<()> {
         let leased = self.leased()?;
         let mut failed = Ok(());
+        let known = |digest: &Digest| self.view(|view| Ok(view.blob(digest)?.is_some() || view.is_pending(digest)?));
         self.cas().list(&mut |digest, size| {
-            match self.view(|view| Ok::<_, Error>(view.blob(&digest)?.is_some() || view.is_pending(&digest)?)) {
-                Ok(known) if known || leased.contains(&digest) => {}
+            match known(&digest).and_then(|known| Ok(!known && self.is_before(before, &digest)?)) {
+                Ok(orphan) if !orphan || leased.contains(&digest) => {}
                 Ok(_) => visit(digest, size),
                 Err(error) => {
                     failed = Err(error);
@@ -97,6 +113,15 @@ impl Store {
             ControlFlow::Continue(())
         })?;
         failed
+    }
+
+    /// Where the time is not known, it is not.
+    fn is_before(&self, before: Before, digest: &Digest) -> Result<bool> {
+        Ok(match before {
+            Before::Ever => true,
+            Before::Time(time) => self.cas().changed(digest)?.is_some_and(|changed| changed < time),
+            Before::Never => false,
+        })
     }
 
     fn leased(&self) -> Result<HashSet<Digest>> {
@@ -109,7 +134,8 @@ impl Store {
             return Ok(());
         }
         reached(Point::BeforeUnlink);
-        self.update(|txn| {
+        // A second try counts what it finds: what the first has unlinked is gone.
+        self.update_to_free(|txn| {
             // Read again, in this transaction: whoever names a blob later sees, in its own, that the file is gone.
             let leased = self.leased()?;
             for digest in digests {

@@ -108,7 +108,8 @@ pub(crate) enum Command {
     },
     /// Remove what no ref and no pin reaches; safe at any moment, beside anything
     Gc {
-        /// Look at everything, not only at what has changed since the last gc
+        /// Look at everything, not only at what has changed since the last gc; this also removes files that nobody has
+        /// listed yet, so it is not for the moment at which another tool writes into the store's folder
         #[arg(long)]
         full: bool,
         /// Remove nothing, and say what would be

@@ -112,6 +112,28 @@ pub enum Error {
         failed: Vec<(String, Error)>,
     },
 
+    /// An import of several images was ended by something that would have failed the others as well: a full disk, an
+    /// index that can't be written, a lock that was not to be had.
+    #[error("{error} ({imported} of {total} images were imported before, {} were not tried or not finished)", .total - .imported)]
+    Stopped {
+        /// What it was.
+        error: Box<Error>,
+        /// How many are in.
+        imported: usize,
+        /// How many there were to be.
+        total: usize,
+    },
+
+    /// What was asked for is done, and lasts; but `index.json`, which other tools read, does not show it yet. The next
+    /// command that can write it brings it up to date.
+    #[error("{done}, but index.json could not be brought up to date: {error}; the next command does it")]
+    NotShown {
+        /// What is done: `the ref v1 is set`.
+        done: String,
+        /// Why it does not show.
+        error: Box<Error>,
+    },
+
     /// The base store: [`base::Error`].
     #[error(transparent)]
     Base(#[from] base::Error),
@@ -155,6 +177,37 @@ impl Error {
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+
+    /// Whether the disk is full: see [`base::Error::is_no_space`].
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        self.by_base(&base::Error::is_no_space)
+    }
+
+    /// Whether what comes next would fail by it, too: see [`base::Error::hinders_all`].
+    #[must_use]
+    pub fn hinders_all(&self) -> bool {
+        self.by_base(&base::Error::hinders_all)
+    }
+
+    /// What the base store says of an error of the system's, whichever way it came.
+    fn by_base(&self, says: &dyn Fn(&base::Error) -> bool) -> bool {
+        let io = |path: &PathBuf, source: &io::Error| {
+            let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+            says(&base::Error::Io { path: path.clone(), source })
+        };
+        match self {
+            Self::Base(error) => says(error),
+            Self::Io { path, source } | Self::Cas(cas::Error::Io { path, source }) => io(path, source),
+            Self::NotShown { error, .. } | Self::Stopped { error, .. } => error.by_base(says),
+            _ => false,
+        }
+    }
+
+    /// For `map_err` where only `index.json` was still to be written.
+    pub(crate) fn not_shown(done: impl ToString) -> impl FnOnce(Self) -> Self {
+        move |error| Self::NotShown { done: done.to_string(), error: Box::new(error) }
     }
 
     pub(crate) fn document(what: impl ToString, why: impl ToString) -> Self {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use oci_store_base::{Collected, Extent};
 use oci_store_cas::attack::{Point, reached};
 
-use crate::{Result, Store, refs};
+use crate::{Error, Result, Store, refs};
 
 /// How long it is remembered that a ref was removed, in seconds: longer than any tool holds an `index.json` that
 /// it has read before it writes it again.
@@ -15,8 +15,9 @@ impl Store {
     /// Removes what no ref and no pin reaches, and no live operation needs. What is about a kept image (by
     /// `subject`) is kept with it. Never removes a ref. Runs beside anything, at any time.
     ///
-    /// A plain collection looks at what has changed since the last; [`Extent::Full`] at everything. With
-    /// `dry_run` nothing is changed. Returns the files that went, or would go.
+    /// A plain collection looks at what has changed since the last; [`Extent::Full`] at everything, and removes files
+    /// that nobody has listed yet: it is not for the moment at which another tool writes into the folder. With
+    /// `dry_run` nothing is changed. Returns the files that went, or would go. Works on a full disk.
     ///
     /// # Errors
     /// Those of the base store.
@@ -39,7 +40,8 @@ impl Store {
         }
         if extent == Extent::Full {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            base.update(|txn| refs::forget_removed(txn, now.saturating_sub(REMEMBERED)))?;
+            let forget = || base.update(|txn| refs::forget_removed(txn, now.saturating_sub(REMEMBERED)));
+            base.with_reserve(Error::is_no_space, forget)?;
         }
         Ok(removed)
     }

@@ -65,7 +65,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NeedsName`]; [`Error::Source`] around what
-    /// is wrong with an image; [`Error::Several`] if there was more than one; those of the base store.
+    /// is wrong with an image; [`Error::Several`] if there was more than one; [`Error::Stopped`] around what would have
+    /// failed all that were still to come; [`Error::NotShown`]; those of the base store.
     pub fn import(
         &self,
         source: &dyn ImageSource,
@@ -115,7 +116,13 @@ impl Store {
                     Err(error) => failed.push(((*name).clone(), error)),
                 }
             }
-            let (good, bad) = self.import_group(source, wanted, options, progress)?;
+            let (good, bad) = match self.import_group(source, wanted, options, progress) {
+                // Nothing is wrong with the images: those to come would fail by it as well.
+                Err(error) if total > 1 && error.hinders_all() => {
+                    return Err(Error::Stopped { error: Box::new(error), imported: imported.len(), total });
+                }
+                done => done?,
+            };
             imported.extend(good);
             failed.extend(bad.into_iter().map(|(name, error)| (name.to_string(), error)));
         }
@@ -150,7 +157,10 @@ impl Store {
             match intake.walk(&root, options.referrers) {
                 Ok(image) => walked.push((name, image)),
                 Err(error) if progress.cancelled() => return Err(error),
-                Err(error) => failed.push((name, intake.blame(error))),
+                Err(error) => match intake.blame(error) {
+                    error if error.hinders_all() => return Err(error),
+                    error => failed.push((name, error)),
+                },
             }
         }
         reached(Point::ClosureNamed);
@@ -183,7 +193,11 @@ impl Store {
                 Ok(generation.max(refs::generation(txn.view())?))
             })?;
             if let Some(generation) = published {
-                self.project(generation)?;
+                let done = || match good.as_slice() {
+                    [(one, _)] => format!("the ref {} is set", one.name),
+                    several => format!("{} refs are set", several.len()),
+                };
+                self.project(generation).map_err(|error| Error::not_shown(done())(error))?;
                 return Ok((good.into_iter().map(|(imported, _)| imported).collect(), failed));
             }
             walked = good.into_iter().map(|(imported, image)| (imported.name, image)).collect();

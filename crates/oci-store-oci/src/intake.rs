@@ -236,12 +236,15 @@ impl<'i> Intake<'i> {
         match error {
             error @ (Error::Source { .. } | Error::Copy(_)) => error,
             Error::Base(Base::Cas(error @ oci_store_cas::Error::Io { .. })) => error.into(),
-            error @ Error::Base(Base::Io { .. } | Base::Index(_) | Base::LockTimeout { .. }) => error,
+            error @ Error::Base(Base::Io { .. } | Base::Index(_) | Base::LockTimeout { .. } | Base::Row { .. }) => {
+                error
+            }
             error => Error::Source { origin: self.source.origin(), error: Box::new(error) },
         }
     }
 
-    /// Copies what is wanted, side by side. What fails is noted with the blob: only the images that need it fail.
+    /// Copies what is wanted, side by side. What fails is noted with the blob: only the images that need it fail. An
+    /// error that would fail all that is still to come, a full disk, ends it and is returned.
     pub(crate) fn copy(&mut self) -> Result<()> {
         let mut wanted: Vec<Descriptor> = Vec::new();
         wanted.extend(self.blobs.values().filter(|blob| blob.state == State::Wanted).map(|b| b.descriptor.clone()));
@@ -250,15 +253,20 @@ impl<'i> Intake<'i> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
         let next = AtomicUsize::new(0);
         let outcomes = Mutex::new(Vec::new());
+        let stopped = Mutex::new(None);
         let this = &*self;
         let work = || {
             while let Some(descriptor) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if this.progress.cancelled() {
+                if this.progress.cancelled() || stopped.lock().is_ok_and(|stopped| stopped.is_some()) {
                     return;
                 }
-                let state = match this.copy_one(descriptor) {
+                let state = match this.copy_one(descriptor).map_err(|error| this.blame(error)) {
                     Ok(state) => state,
-                    Err(error) => State::Failed(this.blame(error).to_string()),
+                    Err(error) if error.hinders_all() => {
+                        stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        return;
+                    }
+                    Err(error) => State::Failed(error.to_string()),
                 };
                 let key = (descriptor.digest.clone(), descriptor.size);
                 outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((key, state));
@@ -271,6 +279,9 @@ impl<'i> Intake<'i> {
         }
         if self.progress.cancelled() {
             return Err(oci_store_base::Error::Cancelled.into());
+        }
+        if let Some(error) = stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
         }
         for (key, state) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
             if let Some(blob) = self.blobs.get_mut(&key) {

@@ -41,6 +41,8 @@ impl Store {
         for (adopt, entry) in wanted {
             match intake.walk(entry, false) {
                 Ok(image) => walked.push((adopt, entry, image)),
+                // Not the entry's fault: the file has to stay as it is, for the next one to merge.
+                Err(error) if error.hinders_all() => return Err(error),
                 Err(error) => tracing::warn!("{}: not taken in: {error}", label(entry)),
             }
         }

@@ -56,7 +56,9 @@ impl Store {
     /// Those of the base store.
     pub fn refresh(&self) -> Result<()> {
         let generation = self.base().view(refs::generation)?;
-        if self.is_noted(generation) { Ok(()) } else { self.project(generation) }
+        // What was swapped out by a process that died may be news.
+        let is_noted = self.is_noted(generation) && fs::symlink_metadata(self.swapped_path()).is_err();
+        if is_noted { Ok(()) } else { self.project(generation) }
     }
 
     /// Brings `index.json` to generation `need`, or a later one.
@@ -65,12 +67,18 @@ impl Store {
         if without(Guard::RefOrder) {
             return self.project_locked(need);
         }
-        let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
-        self.project_locked(need)
+        self.base().with_reserve(Error::is_no_space, || {
+            let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
+            self.project_locked(need)
+        })
     }
 
     /// Brings `index.json` up to date with records that went with their blobs, if there were any.
     pub(crate) fn project_changed(&self) -> Result<()> {
+        self.base().with_reserve(Error::is_no_space, || self.try_project_changed())
+    }
+
+    fn try_project_changed(&self) -> Result<()> {
         let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
         let shown = match look_at(&self.index_json())? {
             Found::Ours { index, .. } => index.manifests,
@@ -171,10 +179,12 @@ impl Store {
         self.write_own("oci-layout.", b"{\"imageLayoutVersion\":\"1.0.0\"}", &path, true).map(|_| ())
     }
 
-    /// Writes a file as a whole: under a temporary name in the store's own folder, then renamed.
+    /// Writes a file as a whole: under a temporary name in the store's own folder, then renamed. The caller holds
+    /// the projection's lock: without it, the file is one of the dead.
     pub(crate) fn write_own(&self, prefix: &str, text: &[u8], to: &Path, durable: bool) -> Result<PathBuf> {
         let own = self.base().own_folder();
-        let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(own).map_err(Error::io(own))?;
+        let file = tempfile::Builder::new().prefix(prefix).suffix(base::TEMPORARY).tempfile_in(own);
+        let mut file = file.map_err(Error::io(own))?;
         file.write_all(text).map_err(Error::io(to))?;
         // What other tools read, whoever may read the folder may read.
         let mode = match self.base().access() {

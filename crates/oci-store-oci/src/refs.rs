@@ -132,6 +132,21 @@ pub(crate) fn removed(view: View<'_>, key: &str) -> Result<Option<Removed>> {
     view.data(Space::Store, REMOVED, key)?.map(|data| decode(&data)).transpose()
 }
 
+/// All that is remembered of what was removed.
+pub(crate) fn all_removed(view: View<'_>) -> Result<Vec<Data>> {
+    let mut all = Vec::new();
+    each_record(view, REMOVED, &mut |data| {
+        all.push(data);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Remembers what another index remembered; from now on, as for how long.
+pub(crate) fn restore_removed(txn: &mut Txn<'_>, old: &Data) -> oci_store_base::Result<()> {
+    txn.set_data(Space::Store, REMOVED, &old.key, &old.value, None, Condition::Any).map(drop)
+}
+
 /// Sets a ref. What it named before is for the next gc to look at.
 pub(crate) fn set(
     txn: &mut Txn<'_>,

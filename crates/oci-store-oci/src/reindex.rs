@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use oci_store_base::{Condition, Rebuild, Reindexed, Txn, View};
+use oci_store_base::{Condition, Data, Rebuild, Reindexed, Txn, View};
 use oci_store_cas::{Digest, VerifyReader};
 
 use crate::document::{Child, Role, children};
@@ -66,8 +66,14 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
     let (floor, entries) = match rebuild.old_view(|view| old_entries(view).map_err(to_base)) {
         // The index was the truth: its refs are newer than the file, or the same.
         Some(Ok(old)) => old,
+        // It can be read another time.
+        Some(Err(error)) if error.as_io().is_some() => return Err(error.into()),
         Some(Err(_)) | None => listed_entries(root)?,
     };
+    // Before the refs: one that is there again has none.
+    if let Some(removed) = rebuild.old_view(|view| refs::all_removed(view).map_err(to_base)) {
+        carry_removed(rebuild, removed)?;
+    }
     let mut known = HashMap::new();
     for group in entries.chunks(GROUP) {
         let mut read = Vec::new();
@@ -87,7 +93,8 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
                         report.refs += u64::from(is_ref);
                         report.lacking.extend(missing.into_iter().map(|missing| (label.clone(), missing.to_string())));
                     }
-                    Err(Error::Base(error @ oci_store_base::Error::Index(_))) => return Err(error),
+                    // Not the entry's fault: to skip it would lose it.
+                    Err(error) if error.hinders_all() => return Err(to_base(error)),
                     Err(error) => report.skipped.push((label, error.to_string())),
                 }
             }
@@ -99,6 +106,24 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
         txn.set_number(refs::GENERATION, generation)
     })?;
     Ok(())
+}
+
+/// What was removed stays removed, for the files that were read before.
+fn carry_removed(rebuild: &Rebuild<'_>, removed: oci_store_base::Result<Vec<Data>>) -> Result<()> {
+    match removed {
+        Ok(removed) => {
+            for group in removed.chunks(GROUP) {
+                rebuild.update(|txn| group.iter().try_for_each(|old| refs::restore_removed(txn, old)))?;
+            }
+            Ok(())
+        }
+        Err(error) if error.as_io().is_some() => Err(error.into()),
+        // A courtesy that is lost with a damaged index.
+        Err(error) => {
+            tracing::debug!("what was removed lately is forgotten: {error}");
+            Ok(())
+        }
+    }
 }
 
 /// What `index.json` would show of the index before, and its generation.

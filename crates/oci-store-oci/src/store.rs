@@ -70,14 +70,21 @@ impl OpenOptions {
     }
 
     /// Opens the store in the folder `root`, making it if it is absent. What others have written into the folder
-    /// is taken in, and an `index.json` that a crash left behind the refs is mended.
+    /// is taken in, and an `index.json` that a crash left behind the refs is mended. On a full disk, that is left to
+    /// the next command, with a warning.
     ///
     /// # Errors
     /// As [`base::OpenOptions::open`].
     pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
         let base = self.base.clone().open(root)?;
         let store = Store { base, options: self };
-        store.refresh()?;
+        match store.refresh() {
+            // Whoever only reads need not fail by it; whoever writes tries again.
+            Err(error) if error.is_no_space() => {
+                tracing::warn!("index.json can't be brought up to date: {error}");
+            }
+            refreshed => refreshed?,
+        }
         Ok(store)
     }
 }
@@ -137,7 +144,8 @@ impl Store {
     /// missing passes that on. With [`Condition::Absent`], a ref that is there is an [`Error::RefConflict`].
     ///
     /// # Errors
-    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::Incomplete`], [`Error::RefConflict`].
+    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::Incomplete`], [`Error::RefConflict`],
+    /// [`Error::NotShown`].
     pub fn tag(&self, target: &str, name: &RefName, condition: Condition) -> Result<Descriptor> {
         self.refresh()?;
         let (generation, descriptor) = self.base.update(|txn| {
@@ -151,7 +159,7 @@ impl Store {
             let generation = refs::set(txn, name, &descriptor, incomplete, condition)?;
             Ok((generation, descriptor))
         })?;
-        self.project(generation)?;
+        self.project(generation).map_err(Error::not_shown(format_args!("the ref {name} is set")))?;
         Ok(descriptor)
     }
 
@@ -187,19 +195,20 @@ impl Store {
     /// Removes a ref, and nothing else: blobs are the gc's. Atomic.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`].
+    /// [`Error::RefNotFound`], [`Error::NotShown`].
     pub fn remove_ref(&self, name: &RefName) -> Result<Ref> {
         self.refresh()?;
-        let removed = self.base.update(|txn| refs::remove(txn, name))?;
+        let remove = || self.base.update(|txn| refs::remove(txn, name));
+        let removed = self.base.with_reserve(Error::is_no_space, remove)?;
         let (generation, old) = removed.ok_or_else(|| Error::RefNotFound(name.to_string()))?;
-        self.project(generation)?;
+        self.project(generation).map_err(Error::not_shown(format_args!("the ref {name} is removed")))?;
         Ok(old)
     }
 
     /// Gives a ref another name. Atomic: there is no moment without one of the two.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`]; [`Error::RefConflict`] if `to` is there already.
+    /// [`Error::RefNotFound`]; [`Error::RefConflict`] if `to` is there already; [`Error::NotShown`].
     pub fn rename_ref(&self, from: &RefName, to: &RefName) -> Result<()> {
         self.refresh()?;
         let generation = self.base.update(|txn| {
@@ -211,13 +220,14 @@ impl Store {
             let removed = refs::remove(txn, from)?;
             Ok::<_, Error>(removed.map_or(old.generation, |(generation, _)| generation))
         })?;
-        self.project(generation)
+        self.project(generation).map_err(Error::not_shown(format_args!("the ref {from} is now {to}")))
     }
 
     /// Keeps a blob, and all that it reaches, without a name. Says whether it was news. Idempotent.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::Incomplete`].
+    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::Incomplete`],
+    /// [`Error::NotShown`].
     pub fn pin(&self, target: &str) -> Result<(Digest, bool)> {
         self.refresh()?;
         let (digest, generation) = self.base.update(|txn| {
@@ -231,7 +241,7 @@ impl Store {
             Ok::<_, Error>((found.digest, generation))
         })?;
         if let Some(generation) = generation {
-            self.project(generation)?;
+            self.project(generation).map_err(Error::not_shown(format_args!("{digest} is pinned")))?;
         }
         Ok((digest, generation.is_some()))
     }
@@ -239,16 +249,19 @@ impl Store {
     /// Takes back a pin. Says whether there was one. Idempotent.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`].
+    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::NotShown`].
     pub fn unpin(&self, target: &str) -> Result<(Digest, bool)> {
         self.refresh()?;
-        let (digest, generation) = self.base.update(|txn| {
-            let digest = refs::find(txn.view(), target)?.0.digest;
-            let generation = refs::unpin(txn, &digest)?;
-            Ok::<_, Error>((digest, generation))
-        })?;
+        let unpin = || {
+            self.base.update(|txn| {
+                let digest = refs::find(txn.view(), target)?.0.digest;
+                let generation = refs::unpin(txn, &digest)?;
+                Ok::<_, Error>((digest, generation))
+            })
+        };
+        let (digest, generation) = self.base.with_reserve(Error::is_no_space, unpin)?;
         if let Some(generation) = generation {
-            self.project(generation)?;
+            self.project(generation).map_err(Error::not_shown(format_args!("{digest} is no longer pinned")))?;
         }
         Ok((digest, generation.is_some()))
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use oci_store_base::{
     Collected, Condition, Extent, FileLocks, Guard, Lease, LeaseHold, Link, Lock, Locks, Mode, Result, Space, Wait,
@@ -149,9 +150,9 @@ fn more_than_a_transaction_takes() {
     }
 }
 
-/// The locks of another boot.
+/// The locks of another boot, which was then.
 #[derive(Debug)]
-struct Rebooted(FileLocks);
+struct Rebooted(FileLocks, Option<SystemTime>);
 
 impl Locks for Rebooted {
     fn lock(&self, lock: Lock, mode: Mode, wait: Wait) -> Result<Box<dyn Guard>> {
@@ -165,6 +166,9 @@ impl Locks for Rebooted {
     }
     fn boot(&self) -> u64 {
         self.0.boot() + 1
+    }
+    fn booted(&self) -> Option<SystemTime> {
+        self.1
     }
 }
 
@@ -181,7 +185,8 @@ fn the_first_after_a_boot_is_full() {
         drop(store);
 
         let own = bench.own();
-        let locks = Rebooted(FileLocks::new(own.join("locks"), own.join("leases"), Access::Private));
+        let boot = SystemTime::now() + Duration::from_secs(1);
+        let locks = Rebooted(FileLocks::new(own.join("locks"), own.join("leases"), Access::Private), Some(boot));
         let store = bench.options().locks(Arc::new(locks)).open(bench.root()).unwrap();
         let told = store.collect(&[REF], Extent::Changed, true).unwrap();
         assert_eq!(told, Collected { blobs: 1, bytes: 6, ..Collected::default() }, "{}", bench.name);
@@ -192,6 +197,40 @@ fn the_first_after_a_boot_is_full() {
         assert_eq!(gc(&store), Collected::default());
         assert_eq!(store.unlink_orphans().unwrap().blobs, 1);
     }
+}
+
+/// It may be a file that another tool, which lives, is about to list.
+#[test]
+fn the_first_after_a_boot_leaves_files_that_came_since() {
+    let hour = Duration::from_secs(3600);
+    for boot in [None, Some(SystemTime::now() - hour)] {
+        for bench in benches() {
+            let own = bench.own();
+            let store = bench.open();
+            settle(&store);
+            dead_with_a_file(&store, b"young");
+            drop(store);
+            let locks = Rebooted(FileLocks::new(own.join("locks"), own.join("leases"), Access::Private), boot);
+            let store = bench.options().locks(Arc::new(locks)).open(bench.root()).unwrap();
+            assert_eq!(store.collect(&[REF], Extent::Changed, true).unwrap(), Collected::default(), "{}", bench.name);
+            assert_eq!(gc(&store), Collected::default(), "{}", bench.name);
+            assert!(files(&store).contains(&digest(b"young")));
+            // Whoever asks for everything gets it.
+            assert_eq!(store.collect(&[REF], Extent::Full, true).unwrap().blobs, 1);
+            assert_eq!(collect(&store, Extent::Full).blobs, 1);
+            store.unlink_pending().unwrap();
+            assert!(!files(&store).contains(&digest(b"young")));
+        }
+    }
+}
+
+#[test]
+fn this_boot_was_before_now_and_after_the_machine_was_made() {
+    let boot = FileLocks::new("locks".into(), "leases".into(), Access::Private).booted().unwrap();
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime = Duration::from_secs_f64(uptime.split(' ').next().unwrap().parse().unwrap());
+    let age = SystemTime::now().duration_since(boot).unwrap();
+    assert!(age.abs_diff(uptime) < Duration::from_secs(5), "{age:?} {uptime:?}");
 }
 
 #[test]
