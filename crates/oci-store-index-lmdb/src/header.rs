@@ -12,6 +12,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::walk;
+
 const META: usize = 152;
 const FLAG_META: u16 = 8;
 const MAGIC: u32 = 0xBEEF_C0DE;
@@ -24,7 +26,7 @@ const NO_PAGE: u64 = u64::MAX;
 pub(crate) enum Header {
     /// Nothing yet, or what a machine that went down while it made the file may leave.
     Blank,
-    /// An environment whose trees begin inside the file.
+    /// An environment whose trees lie inside the file.
     Sound,
     /// No environment.
     Foreign,
@@ -32,27 +34,45 @@ pub(crate) enum Header {
     Truncated,
 }
 
+/// Looks that are lost to writers beside us are repeated. After so many there is one whose map is whole.
+const LOOKS: u32 = 20;
+
 pub(crate) fn read(file: &File) -> io::Result<Header> {
+    for _ in 0..LOOKS {
+        let (header, newest) = look(file)?;
+        match newest {
+            Some(newest) if header == Header::Sound && !newest.is_whole(file)? => {
+                // What was read may have been written anew meanwhile.
+                if look(file)?.1.is_some_and(|now| now.transaction == newest.transaction) {
+                    return Ok(Header::Truncated);
+                }
+            }
+            _ => return Ok(header),
+        }
+    }
+    Ok(Header::Sound)
+}
+
+/// What the metas say, and the one that counts.
+fn look(file: &File) -> io::Result<(Header, Option<Meta>)> {
     let mut page = [0; META];
     let got = read_at(file, &mut page, 0)?;
     if page[..got].iter().all(|byte| *byte == 0) {
-        return blank(file);
+        return Ok((blank(file)?, None));
     }
-    let Some(first) = Meta::parse(&page[..got]) else { return Ok(Header::Foreign) };
+    let Some(first) = Meta::parse(&page[..got]) else { return Ok((Header::Foreign, None)) };
     if !PAGE_SIZES.contains(&first.page_size) {
-        return Ok(Header::Foreign);
+        return Ok((Header::Foreign, None));
     }
     let got = read_at(file, &mut page, first.page_size)?;
     if got < META {
-        return Ok(Header::Truncated);
+        return Ok((Header::Truncated, None));
     }
-    let Some(second) = Meta::parse(&page) else { return Ok(Header::Foreign) };
+    let Some(second) = Meta::parse(&page) else { return Ok((Header::Foreign, None)) };
     let newest = if second.transaction > first.transaction { second } else { first };
-    // Taken after the metas: a writer beside us extends the file before it writes a meta. Only the roots are
-    // looked at, since the file may rightly end before the last page (one allocated and freed at once).
+    // Taken after the metas: a writer beside us extends the file before it writes a meta.
     let pages = file.metadata()?.len() / first.page_size;
-    let inside = newest.roots.iter().all(|root| *root == NO_PAGE || *root < pages);
-    Ok(if pages >= 2 && inside { Header::Sound } else { Header::Truncated })
+    Ok((if pages >= 2 { Header::Sound } else { Header::Truncated }, Some(newest)))
 }
 
 /// A file that ever took a commit is longer than its metas, and they were on the disk before.
@@ -66,7 +86,7 @@ fn blank(file: &File) -> io::Result<Header> {
     Ok(if bytes[..got].iter().all(|byte| *byte == 0) { Header::Blank } else { Header::Foreign })
 }
 
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
         match file.read_at(&mut buffer[got..], offset + got as u64) {
@@ -83,6 +103,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 struct Meta {
     page_size: u64,
     roots: [u64; 2],
+    last: u64,
     transaction: u64,
 }
 
@@ -94,6 +115,22 @@ impl Meta {
         if u16_at(10)? & FLAG_META == 0 || u32_at(16)? != MAGIC {
             return None;
         }
-        Some(Self { page_size: u32_at(40)?.into(), roots: [u64_at(80)?, u64_at(128)?], transaction: u64_at(144)? })
+        Some(Self {
+            page_size: u32_at(40)?.into(),
+            roots: [u64_at(80)?, u64_at(128)?],
+            last: u64_at(136)?,
+            transaction: u64_at(144)?,
+        })
+    }
+
+    /// Whether the file has all pages that its trees refer to. It is rarely that more than the last one is looked for.
+    fn is_whole(&self, file: &File) -> io::Result<bool> {
+        let pages = file.metadata()?.len() / self.page_size;
+        if self.last < pages {
+            return Ok(true);
+        }
+        let roots: Vec<u64> = self.roots.into_iter().filter(|root| *root != NO_PAGE).collect();
+        let page_size = usize::try_from(self.page_size).map_err(io::Error::other)?;
+        walk::is_whole(file, page_size, pages, &roots)
     }
 }

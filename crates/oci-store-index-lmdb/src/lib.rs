@@ -17,6 +17,7 @@ mod header;
 mod index;
 mod table;
 mod txn;
+mod walk;
 
 pub use index::{LmdbBackend, LmdbIndex};
 

@@ -12,6 +12,8 @@ pub(super) const CHECKS: &[Check] = &[
     ("a-folder-renamed", a_folder_renamed),
     ("modes-follow-the-folder", modes_follow_the_folder),
     ("damaged-files", damaged_files),
+    ("files-cut-short", files_cut_short),
+    ("rows-of-a-moment", rows_of_a_moment),
 ];
 
 fn rows_outlive_the_index(backend: &dyn Backend, dir: &Path) {
@@ -111,5 +113,59 @@ fn damaged_files(backend: &dyn Backend, dir: &Path) {
                 }
             }
         }
+    }
+}
+
+/// Files that lack their end, as a copy that was broken off has them: an error or all rows, and never the end of the
+/// process by a page that is not there.
+fn files_cut_short(backend: &dyn Backend, dir: &Path) {
+    let sound = dir.join("sound");
+    let index = open(backend, &sound);
+    // What is removed makes room in the middle, so that what counts lies all over the file.
+    for round in 0..24_u8 {
+        put(&*index, &[round], &vec![round; usize::from(round) * 150]);
+        index.write(|txn| (round % 3 == 2).then(|| txn.delete(&[round / 2])).transpose()).unwrap();
+    }
+    put(&*index, b"large", &[7; 20_000]);
+    put(&*index, b"small", b"value");
+    let rows = index.read(|txn| super::scanned(txn, b"", b"", 99)).unwrap();
+    drop(index);
+    for file in fs::read_dir(&sound).unwrap() {
+        let file = file.unwrap();
+        for len in (0..file.metadata().unwrap().len()).step_by(4096) {
+            let cut = dir.join(format!("{}-{len}", file.file_name().display()));
+            fs::create_dir_all(&cut).unwrap();
+            for other in fs::read_dir(&sound).unwrap() {
+                let other = other.unwrap();
+                fs::copy(other.path(), cut.join(other.file_name())).unwrap();
+            }
+            fs::File::options().write(true).open(cut.join(file.file_name())).unwrap().set_len(len).unwrap();
+            let read = backend.open(&cut).and_then(|index| index.read(|txn| super::scanned(txn, b"", b"", 99)));
+            match read {
+                // One that is empty is a new one.
+                Ok(found) => assert!(found == rows || len == 0 && found.is_empty(), "{}", cut.display()),
+                Err(error) => assert!(error.to_string().contains(&cut.display().to_string()), "{error}"),
+            }
+            fs::remove_dir_all(&cut).unwrap();
+        }
+    }
+}
+
+/// Room that was taken and given back within one update, at the end of the file, is no damage.
+fn rows_of_a_moment(backend: &dyn Backend, dir: &Path) {
+    for size in [10_u32, 3_000, 5_000, 50_000, 500_000] {
+        let index = open(backend, dir);
+        put(&*index, &size.to_be_bytes(), b"kept");
+        let moment = index.write(|txn| {
+            txn.put(b"moment", &vec![1; size as usize])?;
+            for key in 0..200_u8 {
+                txn.put(&[key, 1], &vec![1; size as usize / 100])?;
+            }
+            txn.delete(b"moment")?;
+            (0..200_u8).try_for_each(|key| txn.delete(&[key, 1]).map(drop))
+        });
+        moment.unwrap();
+        drop(index);
+        assert_eq!(get(&*open(backend, dir), &size.to_be_bytes()).as_deref(), Some(&b"kept"[..]), "{size}");
     }
 }
