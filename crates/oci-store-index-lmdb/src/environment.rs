@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 use oci_store_index::{Error, Result};
+use rustix::process::{Resource, getrlimit};
 
 use crate::error::{about, at, explained};
 use crate::gate::{Entered, Gate};
@@ -16,8 +17,9 @@ pub(crate) type Rows = Database<'static, Bytes, Bytes>;
 /// The map is address space, not disk: the file is as long as its rows need. Growing a map later fails in the
 /// other processes, so it is made once as large as can be.
 const MAP_MOST: usize = 1 << 40;
-/// Below this, where the address space is limited, there is no use in trying.
-const MAP_LEAST: usize = 1 << 30;
+/// Below this, where the address space is limited (`ulimit -v`), there is no use in trying: an index of thousands of
+/// blobs is as large.
+const MAP_LEAST: usize = 4 << 20;
 
 /// Each open view takes a slot of 64 bytes in `lock.mdb`, over all processes: 256 KiB.
 pub(crate) const READERS: u32 = 4096;
@@ -155,10 +157,18 @@ fn read(env: &Env<WithoutTls>) -> heed::Result<Option<RoTxn<'_, WithoutTls>>> {
     }
 }
 
+/// As much as can be, up to `most`: where the address space is limited, half of it, as the process needs some for
+/// itself.
+fn map_size(most: usize) -> usize {
+    let limit = getrlimit(Resource::As).current.and_then(|limit| usize::try_from(limit).ok());
+    // A power of two is whole pages.
+    limit.map_or(most, |limit| 1 << (limit / 2).clamp(MAP_LEAST.min(most), most).ilog2())
+}
+
 fn open_env(dir: &Path, most: usize, readers: u32) -> heed::Result<Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.max_readers(readers);
-    let mut size = most;
+    let mut size = map_size(most);
     loop {
         options.map_size(size);
         // SAFETY: the files are LMDB's alone. Nobody else writes them, or truncates them while they are mapped;
