@@ -15,6 +15,7 @@ use crate::index_json::IndexJson;
 use crate::layout::read_small;
 use crate::progress::{Progress, passed};
 use crate::source::{Content, Limits};
+use crate::threads::side_by_side;
 use crate::{Descriptor, Error, RefName, Result};
 
 /// How to export.
@@ -121,11 +122,7 @@ fn copy_out(
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
-    if threads > 1 {
-        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    } else {
-        work();
-    }
+    side_by_side(threads, work);
     if progress.cancelled() {
         return Err(oci_store_base::Error::Cancelled.into());
     }

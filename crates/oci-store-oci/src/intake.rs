@@ -14,6 +14,7 @@ use crate::media_type::is_document;
 use crate::progress::{Progress, passed};
 use crate::refs;
 use crate::source::{ImageSource, check_size, read_document};
+use crate::threads::side_by_side;
 use crate::{Descriptor, Error, Result, Store};
 
 /// One taking-in of any number of images that share what they share.
@@ -272,11 +273,7 @@ impl<'i> Intake<'i> {
                 outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((key, state));
             }
         };
-        if threads > 1 {
-            std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        } else {
-            work();
-        }
+        side_by_side(threads, work);
         if self.progress.cancelled() {
             return Err(oci_store_base::Error::Cancelled.into());
         }

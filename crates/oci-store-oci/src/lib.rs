@@ -29,6 +29,7 @@ mod refs;
 mod reindex;
 pub mod source;
 mod store;
+mod threads;
 
 pub use archive::Archive;
 pub use check::{Checked, Fault, Missing, Problem};
