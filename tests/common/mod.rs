@@ -1,6 +1,7 @@
 //! A folder of one test, and the binary run in it.
 
 pub(crate) mod layout;
+pub(crate) mod other;
 pub(crate) mod tree;
 
 use std::ffi::OsStr;

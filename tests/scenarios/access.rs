@@ -2,54 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 
+use crate::common::other::Other;
 use crate::common::tree::{assert_same, blobs_of, store_tree};
-use crate::common::{Ran, World, over_each_index};
+use crate::common::{World, over_each_index};
 
 over_each_index!(two_users_of_one_group_share_a_store, who_may_only_read_a_store_reads_it_by_its_folder);
 
-/// Somebody else, if this test is root and so can be anybody.
-struct Other<'w> {
-    world: &'w World,
-    group: u32,
-}
-
 const NOBODY: u32 = 65_534;
-
-impl<'w> Other<'w> {
-    fn find(world: &'w World, group: u32) -> Option<Self> {
-        // Where it may be reached from, and run.
-        fs::set_permissions(world.root(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_oci-store"), world.path("oci-store")).unwrap();
-        fs::create_dir(world.path("theirs")).unwrap();
-        let other = Self { world, group };
-        let is_root = fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
-        if !is_root || other.command("--version").output().is_err() {
-            println!("skipped: it takes root");
-            return None;
-        }
-        std::os::unix::fs::chown(world.path("theirs"), Some(NOBODY), None).unwrap();
-        crate::common::layout::copy(&world.path("hello"), &world.path("copy"));
-        Some(other)
-    }
-
-    fn command(&self, words: &str) -> std::process::Command {
-        let mut command = std::process::Command::new(self.world.path("oci-store"));
-        command.current_dir(self.world.root()).env("OCI_STORE_PATH", "store").env_remove("RUST_LOG");
-        command.uid(NOBODY).gid(self.group).args(words.split_whitespace());
-        command
-    }
-
-    fn run(&self, words: &str) -> Ran {
-        Ran::of(&mut self.command(words))
-    }
-}
 
 fn two_users_of_one_group_share_a_store(world: &World) {
     let group = fs::metadata(world.root()).unwrap().gid();
-    let Some(other) = Other::find(world, group) else { return };
+    let Some(other) = Other::find(world, NOBODY, group) else { return };
     let index = world.index;
     fs::remove_dir_all(world.path("store")).unwrap();
     world.ok(&format!("--shared --index {index} import --sref v1 copy"));
@@ -76,7 +41,7 @@ fn two_users_of_one_group_share_a_store(world: &World) {
 }
 
 fn who_may_only_read_a_store_reads_it_by_its_folder(world: &World) {
-    let Some(other) = Other::find(world, NOBODY) else { return };
+    let Some(other) = Other::find(world, NOBODY, NOBODY) else { return };
     world.ok("import --all copy");
     world.ok("data set a b c");
     open_up(&world.path("store"));

@@ -15,6 +15,7 @@ over_each_index!(
     without_a_timeout_the_lock_is_waited_for,
     readers_need_no_lock,
     an_import_that_is_interrupted_leaves_nothing,
+    what_was_started_to_ignore_a_signal_ignores_it,
     an_export_that_is_interrupted_leaves_no_half_blob,
     what_a_killed_import_leaves_the_next_gc_removes,
     a_killed_import_does_not_hinder_the_next,
@@ -102,16 +103,34 @@ fn an_import_that_is_interrupted_leaves_nothing(world: &World) {
     world.ok("import --all hello");
     large(world);
     let before = store_tree(&world.path("store"));
-    for name in ["INT", "TERM"] {
+    for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let child = begin_import(world);
         signal(&child, name);
         let ran = Ran::ended("import", child);
-        assert_eq!(ran.code(), Some(130), "{name}: {}", ran.err());
+        assert_eq!(ran.code(), Some(code), "{name}: {}", ran.err());
         assert!(ran.err().lines().count() <= 1, "{}", ran.err());
         world.assert_no_leftovers();
         assert_same(&before, &store_tree(&world.path("store")), name);
     }
     world.ok("check --read-data");
+}
+
+/// By `nohup`, or in the background of a script.
+fn what_was_started_to_ignore_a_signal_ignores_it(world: &World) {
+    let wrong = large(world);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP INT; exec \"$0\" import large", env!("CARGO_BIN_EXE_oci-store")]);
+    shell.current_dir(world.root()).env("OCI_STORE_PATH", "store").stderr(std::process::Stdio::piped());
+    let child = shell.spawn().unwrap();
+    wait_until("the import has begun", || staged(world) > 1 << 20);
+    signal(&child, "HUP");
+    signal(&child, "INT");
+    let goes_on = staged(world);
+    wait_until("the import goes on", || staged(world) > goes_on + (1 << 20));
+    signal(&child, "TERM");
+    let ran = Ran::ended("import", child);
+    assert!(ran.code() == Some(143) && !ran.err().contains(&wrong), "{:?} {}", ran.code(), ran.err());
+    world.assert_no_leftovers();
 }
 
 fn an_export_that_is_interrupted_leaves_no_half_blob(world: &World) {

@@ -13,6 +13,7 @@ mod data;
 mod end;
 mod export;
 mod import;
+mod limits;
 mod look;
 mod original;
 mod output;

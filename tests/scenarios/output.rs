@@ -14,6 +14,8 @@ over_each_index!(
     usage_errors_are_one_line_too,
     a_reader_that_has_seen_enough_is_no_error,
     a_stdout_that_takes_nothing_is_an_error,
+    a_stderr_that_takes_nothing_changes_no_exit_code,
+    closed_standard_streams_do_no_harm,
     progress_is_not_shown_where_there_is_no_terminal,
     words_of_a_stranger_do_not_reach_the_terminal_raw,
     more_is_told_on_demand_and_on_stderr,
@@ -130,12 +132,47 @@ fn a_reader_that_has_seen_enough_is_no_error(world: &World) {
 }
 
 fn a_stdout_that_takes_nothing_is_an_error(world: &World) {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full");
+    if full().is_err() {
+        return;
+    }
+    for words in ["list", "gc", "--help", "--version"] {
+        let child = world.oci_store().arg(words).stdout(full().unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{words}: {error}");
+        assert!(error.starts_with("error: stdout: ") && error.lines().count() == 1, "{words}: {error}");
+    }
+}
+
+fn a_stderr_that_takes_nothing_changes_no_exit_code(world: &World) {
     let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { return };
-    let child = world.oci_store().arg("list").stdout(full).stderr(Stdio::piped()).spawn().unwrap();
-    let ended = child.wait_with_output().unwrap();
-    let error = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(1), "{error}");
-    assert!(error.starts_with("error: stdout: ") && error.lines().count() == 1, "{error}");
+    for (words, code) in [("cat nothing", 4), ("--no-such", 2), ("-vv list", 0), ("check nothing", 4)] {
+        let status = world.oci_store().args(words.split(' ')).stderr(full.try_clone().unwrap()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{words}");
+    }
+}
+
+/// `<&- >&- 2>&-`: files that are opened must not take the place of stdout.
+fn closed_standard_streams_do_no_harm(world: &World) {
+    world.ok("import --all hello");
+    let before = crate::common::tree::tree(&world.path("store/blobs"));
+    let bin = env!("CARGO_BIN_EXE_oci-store");
+    let closed = |words: &str, code: i32| {
+        let line = format!("exec \"$0\" --store-path store {words} <&- >&- 2>&-");
+        let mut shell = std::process::Command::new("sh");
+        let status = shell.args(["-c", &line, bin]).current_dir(world.root()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{words}");
+    };
+    closed("list", 0);
+    closed("tag v1 v2", 0);
+    closed("cat v1", 0);
+    closed("import --sref v1 --dref v3 hello", 0);
+    closed("cat nothing", 4);
+    closed("gc --full", 0);
+    assert_eq!((world.digest("v2"), world.digest("v3")), (world.digest("v1"), world.digest("v1")));
+    crate::common::tree::assert_same(&before, &crate::common::tree::tree(&world.path("store/blobs")), "closed");
+    world.ok("check --read-data");
 }
 
 fn progress_is_not_shown_where_there_is_no_terminal(world: &World) {

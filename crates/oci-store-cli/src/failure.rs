@@ -1,3 +1,4 @@
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use oci_store::{Error, base};
@@ -17,8 +18,6 @@ pub(crate) mod code {
     pub(crate) const CHECK: u8 = 3;
     pub(crate) const NOT_FOUND: u8 = 4;
     pub(crate) const AMBIGUOUS: u8 = 5;
-    /// Ended by Ctrl-C.
-    pub(crate) const INTERRUPTED: u8 = 130;
 }
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -33,7 +32,8 @@ impl Failure {
         for line in &self.lines {
             // Names in it may come from a stranger's file.
             let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-            eprintln!("error: {line}");
+            // Where stderr takes nothing, the code has to say it all.
+            let _ = writeln!(io::stderr(), "error: {line}");
         }
         ExitCode::from(self.code)
     }
@@ -73,7 +73,7 @@ fn code_of(error: &Error) -> u8 {
         Error::RefNotFound(_) | Error::NotInSource { .. } => code::NOT_FOUND,
         Error::Base(base::Error::BlobNotFound(_)) => code::NOT_FOUND,
         Error::Base(base::Error::Ambiguous { .. }) => code::AMBIGUOUS,
-        Error::Base(base::Error::Cancelled) => code::INTERRUPTED,
+        Error::Base(base::Error::Cancelled) => crate::interrupt::code(),
         Error::Base(base::Error::InvalidPrefix { .. } | base::Error::InvalidName { .. }) => code::USAGE,
         Error::InvalidRef { .. } => code::USAGE,
         _ => code::ERROR,

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    interrupt::outlive_file_limit();
     let args = match args::Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage::report(&error),

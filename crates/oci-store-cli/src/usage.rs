@@ -10,9 +10,13 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        let failed = error.print().is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
         let misused = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-        return ExitCode::from(if misused || failed { code::USAGE } else { 0 });
+        return match error.print() {
+            Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe && !misused => {
+                Failure::new(code::ERROR, format!("stdout: {failed}")).report()
+            }
+            _ => ExitCode::from(if misused { code::USAGE } else { 0 }),
+        };
     }
     let text = error.render().to_string();
     // The first paragraph says what is wrong; tips may follow, then the usage.
