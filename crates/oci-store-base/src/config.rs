@@ -1,6 +1,7 @@
 //! A store's config: what kind of store the folder is, and where its index lies.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ pub(crate) struct Config {
     pub(crate) epoch: u64,
     /// Whether a group shares the store.
     pub(crate) shared: bool,
+    /// A number that no other store has, so that another one's index is not taken for its own. 0: it has none.
+    #[serde(default)]
+    pub(crate) id: u64,
 }
 
 /// The config file that was read, kept open: as long as it is, no other file gets its number, so the number tells
@@ -36,6 +40,13 @@ pub(crate) struct Stamp {
     file: Arc<fs::File>,
     /// For one who edits it in place.
     changed: (i64, i64),
+}
+
+/// A number for a new store.
+pub(crate) fn new_id() -> u64 {
+    // Its keys are random. 48 bits, which every reader of JSON takes.
+    let random = RandomState::new().hash_one((std::process::id(), std::time::Instant::now()));
+    (random >> 16).max(1)
 }
 
 impl Config {

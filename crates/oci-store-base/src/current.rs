@@ -7,10 +7,13 @@ use std::sync::Arc;
 use oci_store_index::{self as index, Backend, Index, IndexExt};
 
 use crate::config::{Config, Stamp};
-use crate::{Error, Result, View};
+use crate::{Error, Result, Txn, View};
 
 /// The number in an index that says which one it is. One without it was never filled.
-pub(crate) const EPOCH: &str = "epoch";
+const EPOCH: &str = "epoch";
+
+/// The number in an index that says whose it is.
+const STORE: &str = "store";
 
 /// The index in use. Another process may put another one in its place: each transaction looks.
 #[derive(Clone, Debug)]
@@ -33,6 +36,12 @@ pub(crate) fn index_folder(own: &Path, epoch: u64) -> PathBuf {
     own.join("index").join(epoch.to_string())
 }
 
+/// Writes into an index which one it is. Done last, when it is filled.
+pub(crate) fn sign(txn: &mut Txn<'_>, config: &Config) -> Result<()> {
+    txn.set_number(STORE, config.id)?;
+    txn.set_number(EPOCH, config.epoch)
+}
+
 /// Opens the index that a config names; never one that is not it.
 pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Config) -> Result<Arc<dyn Index>> {
     let lost = |why: String| Error::IndexLost { path: folder.to_owned(), why };
@@ -45,10 +54,11 @@ pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Confi
         return Err(lost("its folder is gone".to_owned()));
     }
     let index = backend.open(folder).map_err(why)?;
-    match index.read(|txn| View(txn).number(EPOCH)) {
-        Ok(epoch) if epoch == config.epoch => Ok(index),
-        Ok(0) => Err(lost("it is empty".to_owned())),
-        Ok(other) => Err(lost(format!("it is that of epoch {other}"))),
+    match index.read(|txn| Ok::<_, Error>((View(txn).number(EPOCH)?, View(txn).number(STORE)?))) {
+        Ok((0, _)) => Err(lost("it is empty".to_owned())),
+        Ok((epoch, _)) if epoch != config.epoch => Err(lost(format!("it is that of epoch {epoch}"))),
+        Ok((_, store)) if store != config.id => Err(lost("it is that of another store".to_owned())),
+        Ok(_) => Ok(index),
         Err(Error::Index(error)) => Err(why(error)),
         Err(error) => Err(lost(error.to_string())),
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use oci_store_cas::{Access, Cas, folder::FolderCas};
 use oci_store_index::{Backend, IndexExt};
 
-use crate::config::{Config, Stamp, sync_folder};
-use crate::current::{EPOCH, epochs, find_backend, index_folder};
+use crate::config::{Config, Stamp, new_id, sync_folder};
+use crate::current::{epochs, find_backend, index_folder, sign};
 use crate::file_locks::FileLocks;
 use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::migrate::migrate;
@@ -181,7 +181,7 @@ impl OpenOptions {
             (None, None) => return Err(Error::NoBackend { name: String::new(), known: "none".to_owned() }),
         };
         let shared = matches!(self.access, Access::Group);
-        Ok(Config { format: FORMAT, kind: self.kind.clone(), index: index.to_owned(), epoch: 1, shared })
+        Ok(Config { format: FORMAT, kind: self.kind.clone(), index: index.to_owned(), epoch: 1, shared, id: new_id() })
     }
 }
 
@@ -217,7 +217,7 @@ fn make(
     }
     config.access().make_folder(&folder)?;
     let index = find_backend(backends, &config.index)?.open(&folder)?;
-    index.write(|txn| Txn(txn).set_number(EPOCH, config.epoch))?;
+    index.write(|txn| sign(&mut Txn(txn), config))?;
     sync_folder(&folder)?;
     sync_folder(&own.join("index"))?;
     config.write(own)?;

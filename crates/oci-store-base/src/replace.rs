@@ -11,7 +11,7 @@ use std::sync::Arc;
 use oci_store_index::{Backend, Index, IndexExt};
 
 use crate::config::{Config, sync_folder};
-use crate::current::{Current, EPOCH, epochs, find_backend, index_folder, open_existing};
+use crate::current::{Current, epochs, find_backend, index_folder, open_existing, sign};
 use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::schema::FORMAT;
 use crate::{Error, Result, Txn};
@@ -71,7 +71,7 @@ pub(crate) fn replace<T, E: From<Error>>(
         config.access().make_folder(&folder).map_err(Error::from)?;
         let new = backend.open(&folder).map_err(Error::from)?;
         let filled = fill(Replacing { old, new: Arc::clone(&new) })?;
-        new.write(|txn| Txn(txn).set_number(EPOCH, next.epoch))?;
+        new.write(|txn| sign(&mut Txn(txn), &next))?;
         sync_folder(&folder)?;
         sync_folder(&own.join("index"))?;
         Ok((new, filled))

@@ -271,3 +271,30 @@ fn access_is_that_of_the_store_also_for_one_who_comes_second() {
         });
     }
 }
+
+#[test]
+fn the_index_of_another_store_is_not_taken_for_its_own() {
+    for bench in disk_benches() {
+        let stranger = Bench::new(bench.name);
+        for bench in [&bench, &stranger] {
+            put(&bench.open(), "r", bench.root().to_str().unwrap().as_bytes());
+        }
+        let index = index_folder(&bench.own());
+        fs::rename(&index, bench.root().with_extension("away")).unwrap();
+        fs::rename(index_folder(&stranger.own()), &index).unwrap();
+        let lost = failure(bench.options().open(bench.root()));
+        assert!(matches!(lost, Error::IndexLost { why, .. } if why.contains("another store")));
+        // Nothing of it comes in by a reindex, either.
+        let (store, found, ()) = bench.options().reindex(bench.root(), |_| Ok(())).unwrap();
+        assert!(found.lost.unwrap().contains("another store"));
+        assert_blobs(&store, &[&digest(bench.root().to_str().unwrap().as_bytes())]);
+        drop(store);
+        // A copy of a whole store is one.
+        let copy = Bench::new(bench.name);
+        let copied = std::process::Command::new("cp").arg("-a").args([bench.root(), copy.root()]).status().unwrap();
+        assert!(copied.success());
+        put(&copy.open(), "s", b"more");
+        copy.open().convert(if bench.name == "lmdb" { "sqlite" } else { "lmdb" }).unwrap();
+        put(&copy.open(), "t", b"and more");
+    }
+}
