@@ -77,6 +77,16 @@ pub enum Error {
         known: String,
     },
 
+    /// The store is on a filesystem that several machines may mount, where locks and shared memory are not to be relied
+    /// upon.
+    #[error("{}: on a network filesystem ({name}): locks and shared memory are not reliable there, and images could be lost; where this machine alone uses it, --allow-network-filesystem", .path.display())]
+    NetworkFilesystem {
+        /// The store's folder.
+        path: PathBuf,
+        /// The filesystem.
+        name: &'static str,
+    },
+
     /// The index of a store is not there, or can't be opened. The store is otherwise as it was.
     #[error("{}: the index can't be used: {why}; run `reindex` to build it anew", .path.display())]
     IndexLost {

@@ -11,6 +11,7 @@ use oci_store_index::{Backend, IndexExt};
 use crate::config::{Config, Stamp, new_id, sync_folder};
 use crate::current::{epochs, find_backend, index_folder, sign};
 use crate::file_locks::FileLocks;
+use crate::filesystem::network_below;
 use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::migrate::migrate;
 use crate::schema::FORMAT;
@@ -29,6 +30,7 @@ pub struct OpenOptions {
     create: bool,
     access: Access,
     wait: Wait,
+    network: bool,
     cas: Option<Arc<dyn Cas>>,
     locks: Option<Arc<dyn Locks>>,
 }
@@ -45,6 +47,7 @@ impl OpenOptions {
             create: true,
             access: Access::Private,
             wait: Wait::default(),
+            network: false,
             cas: None,
             locks: None,
         }
@@ -79,6 +82,15 @@ impl OpenOptions {
         self
     }
 
+    /// Whether the store may be on a network filesystem. It may not, by default: flock and shared memory, which keep
+    /// processes apart, are not reliable there. Allow it for a folder that one machine alone uses. Whoever brings
+    /// [`locks`](Self::locks) is not asked.
+    #[must_use]
+    pub fn allow_network_filesystem(mut self, allow: bool) -> Self {
+        self.network = allow;
+        self
+    }
+
     /// A place for the blobs other than the folder `blobs/`.
     #[must_use]
     pub fn cas(mut self, cas: Arc<dyn Cas>) -> Self {
@@ -100,7 +112,7 @@ impl OpenOptions {
     /// # Errors
     /// [`Error::NoStore`], [`Error::NotAStore`], [`Error::Kind`], [`Error::NewerFormat`],
     /// [`Error::IndexMismatch`], [`Error::NoBackend`], [`Error::IndexLost`], [`Error::ReadOnly`],
-    /// [`Error::Config`]; [`Error::Io`], [`Error::Index`].
+    /// [`Error::NetworkFilesystem`], [`Error::Config`]; [`Error::Io`], [`Error::Index`].
     pub fn open(self, root: impl AsRef<Path>) -> Result<Store> {
         let root = root.as_ref();
         let (mut parts, mut stamp) = self.parts(root)?;
@@ -117,6 +129,7 @@ impl OpenOptions {
 
     /// All but the index: the store is there, is of the right kind, and may be written.
     pub(crate) fn parts(&self, root: &Path) -> Result<(Parts, Stamp)> {
+        self.check_filesystem(root)?;
         let own = root.join(OWN_FOLDER);
         if Config::read(&own)?.is_none() {
             if !self.create {
@@ -138,6 +151,7 @@ impl OpenOptions {
         if Config::read(&own)?.is_some() || !root.join("blobs").is_dir() {
             return Ok((self.parts(root)?.0, None));
         }
+        self.check_filesystem(root)?;
         let mut config = self.new_config()?;
         make_folders(root, config.access())?;
         config.epoch = epochs(&own)?.into_iter().max().unwrap_or(0);
@@ -155,6 +169,15 @@ impl OpenOptions {
         let cas = self.cas.clone().unwrap_or_else(|| Arc::new(blobs()));
         let locks = self.locks_of(&own, &config);
         Ok(Parts { own, config, cas, locks })
+    }
+
+    fn check_filesystem(&self, root: &Path) -> Result<()> {
+        match network_below(root) {
+            Some(name) if !self.network && self.locks.is_none() => {
+                Err(Error::NetworkFilesystem { path: root.to_owned(), name })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn locks_of(&self, own: &Path, config: &Config) -> Arc<dyn Locks> {

@@ -12,6 +12,8 @@ mod common;
 mod concurrency;
 #[path = "base/data.rs"]
 mod data;
+#[path = "base/filesystem.rs"]
+mod filesystem;
 #[path = "base/gc.rs"]
 mod gc;
 #[path = "base/keepers.rs"]

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use oci_store::{Limits, PlatformSpec, RefName};
 
@@ -35,6 +36,9 @@ pub(crate) struct Global {
     /// Wait for locks no longer than this (30s, 5m); by default without limit
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) lock_timeout: Option<Duration>,
+    /// Use a store on a network filesystem, which this machine alone may use then
+    #[arg(long, global = true, env = "OCI_STORE_ALLOW_NETWORK_FILESYSTEM", value_parser = FalseyValueParser::new())]
+    pub(crate) allow_network_filesystem: bool,
     /// Tell more of what is done; twice: all
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,

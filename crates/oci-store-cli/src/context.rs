@@ -38,6 +38,7 @@ impl Context {
         oci_store::options()
             .index(self.global.index.as_deref())
             .access(access)
+            .allow_network_filesystem(self.global.allow_network_filesystem)
             .wait(Wait { limit: self.global.lock_timeout })
     }
 
@@ -45,7 +46,8 @@ impl Context {
         Ok(self.options().open(self.path()?)?)
     }
 
-    /// For commands that only read: without the right to write the store, its folder does.
+    /// For commands that only read: without the right to write the store, or where its locks are not to be relied upon,
+    /// its folder does.
     pub(crate) fn reader(&self) -> Result<Reader> {
         match self.options().open(self.path()?) {
             Ok(store) => Ok(Reader::Store(store)),
@@ -53,6 +55,11 @@ impl Context {
                 tracing::debug!("{}: read-only: by index.json and blobs/ alone", path.display());
                 Ok(Reader::Folder(Layout::open(path)?.with_limits(Limits::OWN)))
             }
+            // Where there is a layout, there is something to read.
+            Err(Error::Base(base::Error::NetworkFilesystem { path, name })) => match Layout::open(&path) {
+                Ok(layout) => Ok(Reader::Folder(layout)),
+                Err(_) => Err(base::Error::NetworkFilesystem { path, name }.into()),
+            },
             Err(error) => Err(error.into()),
         }
     }

@@ -19,18 +19,19 @@ pub struct OpenOptions {
     pub(crate) base: base::OpenOptions,
     backends: Vec<Arc<dyn base::index::Backend>>,
     wait: Wait,
+    network: bool,
 }
 
 impl OpenOptions {
     /// Over one of `backends`; a new store is made over the first.
     #[must_use]
     pub fn new(backends: Vec<Arc<dyn base::index::Backend>>) -> Self {
-        Self { base: base::OpenOptions::new(KIND, backends.clone()), backends, wait: Wait::default() }
+        Self { base: base::OpenOptions::new(KIND, backends.clone()), backends, wait: Wait::default(), network: false }
     }
 
     /// The same for another store, that is there.
     pub(crate) fn elsewhere(&self) -> Self {
-        Self::new(self.backends.clone()).wait(self.wait).create(false)
+        Self::new(self.backends.clone()).wait(self.wait).allow_network_filesystem(self.network).create(false)
     }
 
     /// As [`base::OpenOptions::index`].
@@ -55,6 +56,12 @@ impl OpenOptions {
     #[must_use]
     pub fn wait(self, wait: Wait) -> Self {
         Self { base: self.base.wait(wait), wait, ..self }
+    }
+
+    /// As [`base::OpenOptions::allow_network_filesystem`].
+    #[must_use]
+    pub fn allow_network_filesystem(self, allow: bool) -> Self {
+        Self { base: self.base.allow_network_filesystem(allow), network: allow, ..self }
     }
 
     /// As [`base::OpenOptions::cas`].
