@@ -165,6 +165,10 @@ impl OpenOptions {
         if !may_write(&own) {
             return Err(Error::ReadOnly(root.to_owned()));
         }
+        // Empty folders get lost in backups, and what is in these is of no use to anybody later.
+        for folder in ["locks", "leases", "ingest"].map(|name| own.join(name)) {
+            config.access().make_folder(&folder)?;
+        }
         let blobs = || FolderCas::new(root.join("blobs"), own.join("ingest"), config.access());
         let cas = self.cas.clone().unwrap_or_else(|| Arc::new(blobs()));
         let locks = self.locks_of(&own, &config);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_store_index::Result;
 use oci_store_index::probe::probe;
 
-use crate::error::at;
+use crate::error::{about, at};
 
 const NAME: &str = "index.sqlite";
 
@@ -53,7 +53,12 @@ impl LockedFolder {
     /// and gives the files beside it the same mode.
     pub(crate) fn database(&self) -> Result<(DatabaseFile, bool)> {
         let path = self.dir.join(NAME);
-        if fs::metadata(&path).is_ok_and(|found| found.len() > 0) {
+        let found = fs::metadata(&path);
+        // SQLite would wait for the other end of a FIFO.
+        if found.as_ref().is_ok_and(|found| !found.is_file()) {
+            return Err(about(&path, "not a file"));
+        }
+        if found.is_ok_and(|found| found.len() > 0) {
             return DatabaseFile::find(path).map(|file| (file, false));
         }
         // Who may write the folder may write the files.

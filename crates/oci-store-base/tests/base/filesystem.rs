@@ -19,7 +19,15 @@ fn network_filesystems_are_told_from_local_ones() {
     }
     // ext4, xfs, btrfs, tmpfs, overlayfs, ZFS, bcachefs, F2FS, FUSE.
     let local = [
-        0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xca45_1a4e, 0xf2f5_2010, 0x6573_5546,
+        0xef53,
+        0x5846_5342,
+        0x9123_683e,
+        0x0102_1994,
+        0x794c_7630,
+        0x2fc1_2fc1,
+        0xca45_1a4e,
+        0xf2f5_2010,
+        0x6573_5546,
     ];
     for number in local {
         assert_eq!(network_filesystem(number), None, "{number:x}");
