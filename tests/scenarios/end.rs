@@ -67,7 +67,7 @@ fn readers_need_no_lock(world: &World) {
 }
 
 /// A layout with a layer of four sparse GiB. Its digest is wrong, which nobody finds out before all is read.
-fn large(world: &World) -> String {
+pub(crate) fn large(world: &World) -> String {
     let mut layout = Builder::new(world.path("large"));
     let (size, wrong) = (4_u64 << 30, digest(b"something else"));
     File::create(blob_path(&layout.folder, &wrong)).unwrap().set_len(size).unwrap();
