@@ -19,6 +19,7 @@ mod look;
 mod namespaces;
 mod original;
 mod output;
+mod paths;
 mod places;
 mod refs;
 mod space;

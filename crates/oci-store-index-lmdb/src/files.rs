@@ -74,7 +74,7 @@ fn fill(mut lock: &File) -> io::Result<()> {
 
 fn create(path: &Path, mode: u32) -> Result<File> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(about(path, "not a file"));
+        return Err(damaged(path, "not a file"));
     }
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(mode).open(path);
     let file = file.map_err(at(path))?;
