@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_store_index::{self as index, Backend, Index, IndexExt};
+use oci_store_index::{Backend, Index, IndexExt};
 
 use crate::config::{Config, Stamp};
+use crate::sealed::Sealed;
 use crate::{Error, Result, Txn, View};
 
 /// The number in an index that says which one it is. One without it was never filled.
@@ -43,24 +44,19 @@ pub(crate) fn sign(txn: &mut Txn<'_>, config: &Config) -> Result<()> {
 }
 
 /// Opens the index that a config names; never one that is not it.
-pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Config) -> Result<Arc<dyn Index>> {
+pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Config) -> Result<Arc<Sealed>> {
     let lost = |why: String| Error::IndexLost { path: folder.to_owned(), why };
-    // To build it anew helps where it is damaged, and not where there is no room, no right or no descriptor.
-    let why = |error: index::Error| match error {
-        index::Error::Damaged { .. } => lost(error.to_string()),
-        error => error.into(),
-    };
     if !folder.is_dir() {
         return Err(lost("its folder is gone".to_owned()));
     }
-    let index = backend.open(folder).map_err(why)?;
+    let index = Sealed::over(backend.open(folder)?, folder);
     match index.read(|txn| Ok::<_, Error>((View(txn).number(EPOCH)?, View(txn).number(STORE)?))) {
         Ok((0, _)) => Err(lost("it is empty".to_owned())),
         Ok((epoch, _)) if epoch != config.epoch => Err(lost(format!("it is that of epoch {epoch}"))),
         Ok((_, store)) if store != config.id => Err(lost("it is that of another store".to_owned())),
         Ok(_) => Ok(index),
-        Err(Error::Index(error)) => Err(why(error)),
-        Err(error) => Err(lost(error.to_string())),
+        Err(Error::Row { what }) => Err(lost(format!("its {what} is damaged"))),
+        Err(error) => Err(error),
     }
 }
 

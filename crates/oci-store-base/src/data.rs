@@ -22,7 +22,7 @@ pub enum Space {
 }
 
 impl Space {
-    pub(crate) fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::User => b'u',
             Self::Store => b's',

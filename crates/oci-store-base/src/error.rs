@@ -176,9 +176,9 @@ pub enum Error {
     #[error(transparent)]
     Cas(#[from] cas::Error),
 
-    /// The index: [`index::Error`].
+    /// The index: [`index::Error`], but for damage, which is [`Error::IndexLost`].
     #[error(transparent)]
-    Index(#[from] index::Error),
+    Index(index::Error),
 
     /// The operating system said no.
     #[error("{}: {source}", .path.display())]
@@ -200,6 +200,16 @@ fn is_of_the_machine(error: &io::Error) -> bool {
 
 fn version(version: &Option<u64>) -> String {
     version.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}"))
+}
+
+impl From<index::Error> for Error {
+    /// Building it anew helps where it is damaged, and not where there is no room, no right or no descriptor.
+    fn from(error: index::Error) -> Self {
+        match error {
+            index::Error::Damaged { path, why, .. } => Self::IndexLost { path, why },
+            error => Self::Index(error),
+        }
+    }
 }
 
 impl Error {

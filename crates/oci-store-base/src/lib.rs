@@ -33,6 +33,7 @@ mod reindex;
 mod replace;
 mod reserve;
 mod schema;
+mod sealed;
 mod store;
 mod sweep;
 mod time;

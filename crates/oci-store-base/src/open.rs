@@ -15,6 +15,7 @@ use crate::filesystem::network_below;
 use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::migrate::migrate;
 use crate::schema::FORMAT;
+use crate::sealed::Sealed;
 use crate::store::Parts;
 use crate::{Error, Result, Store, Txn};
 
@@ -243,7 +244,7 @@ fn make(
         fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }
     config.access().make_folder(&folder)?;
-    let index = find_backend(backends, &config.index)?.open(&folder)?;
+    let index = Sealed::over(find_backend(backends, &config.index)?.open(&folder)?, &folder);
     index.write(|txn| sign(&mut Txn(txn), config))?;
     sync_folder(&folder)?;
     sync_folder(&own.join("index"))?;

@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use oci_store_cas::{Blob, Cas, Digest};
-use oci_store_index::{Index, IndexExt};
+use oci_store_index::IndexExt;
 use rustix::io::Errno;
 
 use crate::replace::{Replacing, copy_rows, replace};
 use crate::schema;
+use crate::sealed::{self, Sealed};
 use crate::{BlobInfo, Error, OpenOptions, Result, Space, Store, Txn, View};
 
 /// Rows that one transaction writes.
@@ -19,8 +20,8 @@ const CHUNK: usize = 4096;
 #[derive(Debug)]
 pub struct Rebuild<'r> {
     cas: &'r dyn Cas,
-    old: Option<&'r dyn Index>,
-    new: &'r dyn Index,
+    old: Option<&'r Sealed>,
+    new: &'r Sealed,
 }
 
 /// What a reindex has found.
@@ -126,9 +127,10 @@ impl Rebuild<'_> {
     }
 
     /// What the blobs don't tell: users' data, additional data, counters; of a damaged index, what there is of that.
-    fn carry_over(&self, old: &dyn Index, lost: &mut Option<String>) -> Result<()> {
+    fn carry_over(&self, old: &Sealed, lost: &mut Option<String>) -> Result<()> {
         let damaged = Cell::new(None);
-        let copied = copy_rows(old, self.new, &|key, value| match carried(key, value) {
+        // As they lie there, so that what follows a damaged row is found.
+        let copied = copy_rows(old.raw(), self.new.raw(), &|key, row| match carried(key, row) {
             Ok(carried) => carried,
             Err(error) => {
                 damaged.set(Some(error.to_string()));
@@ -189,8 +191,15 @@ fn note_loss(lost: &mut Option<String>, error: Error) -> Result<()> {
     }
 }
 
+/// The tables that have something to carry over.
+const CARRIED: [u8; 3] = [schema::META, schema::BLOB_DATA, Space::User.code()];
+
 /// Whether a row is carried over as it is. An error if it would be, but is damaged.
-fn carried(key: &[u8], value: &[u8]) -> Result<bool> {
+fn carried(key: &[u8], row: &[u8]) -> Result<bool> {
+    if !key.first().is_some_and(|table| CARRIED.contains(table)) {
+        return Ok(false);
+    }
+    let value = sealed::open(key, row).ok_or(Error::Row { what: "checksum" })?;
     match key.first() {
         Some(&schema::META) if value.len() == size_of::<u64>() => Ok(true),
         Some(&schema::META) => Err(Error::Row { what: "number" }),
@@ -239,7 +248,7 @@ impl OpenOptions {
                     Ok(old) => Some(old),
                     Err(error) => note_loss(&mut lost, error).map(|()| None)?,
                 };
-                let rebuild = Rebuild { cas: &*parts.cas, old: old.as_deref(), new: &*new };
+                let rebuild = Rebuild { cas: &*parts.cas, old: old.as_deref(), new: &new };
                 let blobs = rebuild.rows(&mut lost)?;
                 if let Some(old) = rebuild.old {
                     rebuild.carry_over(old, &mut lost)?;

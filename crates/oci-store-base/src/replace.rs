@@ -14,6 +14,7 @@ use crate::config::{Config, sync_folder};
 use crate::current::{Current, epochs, find_backend, index_folder, open_existing, sign};
 use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::schema::FORMAT;
+use crate::sealed::Sealed;
 use crate::{Error, Result, Txn};
 
 /// Former indexes that are kept as backups.
@@ -24,8 +25,8 @@ const CHUNK: usize = 4096;
 
 /// The old index, if it can be opened, and the one to be filled.
 pub(crate) struct Replacing {
-    pub(crate) old: Result<Arc<dyn Index>>,
-    pub(crate) new: Arc<dyn Index>,
+    pub(crate) old: Result<Arc<Sealed>>,
+    pub(crate) new: Arc<Sealed>,
 }
 
 /// Replaces the index of the store whose own folder is `own`, alone, by one over the backend `to` (or the same
@@ -69,7 +70,7 @@ pub(crate) fn replace<T, E: From<Error>>(
     let build = || {
         config.access().make_folder(&own.join("index")).map_err(Error::from)?;
         config.access().make_folder(&folder).map_err(Error::from)?;
-        let new = backend.open(&folder).map_err(Error::from)?;
+        let new = Sealed::over(backend.open(&folder).map_err(Error::from)?, &folder);
         let filled = fill(Replacing { old, new: Arc::clone(&new) })?;
         new.write(|txn| sign(&mut Txn(txn), &next))?;
         sync_folder(&folder)?;

@@ -17,7 +17,8 @@
 //! `type` and `key` are names as [`name`](crate::name) fits them: types in at most 64 bytes, keys in at most 288.
 //! The longest key of all is `l`, with 1 + 122 + 1 + 64 + 1 + 288 = 477 bytes of the 480 that an index takes.
 //! Rows are [postcard](https://postcard.jamesmunns.com) structs; where a struct has bytes of any length, they
-//! follow it raw.
+//! follow it raw. Behind each value stands a checksum over key and value, which [`sealed`](crate::sealed) puts there and
+//! takes away.
 
 use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

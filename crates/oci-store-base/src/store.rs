@@ -211,6 +211,14 @@ impl Store {
         self.inner.locks.leases()
     }
 
+    /// Looks for damage in the index: reads every row, and what else the backend can tell. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::IndexLost`] if there is some, and as [`view`](Self::view).
+    pub fn check_index(&self) -> Result<()> {
+        Ok(self.current()?.index.check()?)
+    }
+
     /// Whether the store has a blob, whole as far as can be told without reading it: it has a row, which does
     /// not say damaged, and a file of the row's size.
     ///
@@ -279,7 +287,7 @@ impl<E: From<Error>> Carried<E> {
     fn into_own(self) -> E {
         match self {
             Self::Own(error) => error,
-            Self::Index(error) => Error::Index(error).into(),
+            Self::Index(error) => Error::from(error).into(),
         }
     }
 }

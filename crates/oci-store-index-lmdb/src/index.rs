@@ -1,9 +1,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oci_store_index::{Backend, Index, ReadTxn, Result, WriteTxn};
+use heed::RoTxn;
+use oci_store_index::{Backend, Error, Index, ReadTxn, Result, WriteTxn};
 
-use crate::environment::Environment;
+use crate::environment::{Environment, Rows};
 use crate::txn::{Reader, Writer};
 use crate::{NAME, table};
 
@@ -40,6 +41,30 @@ pub struct LmdbIndex {
     environment: Arc<Environment>,
 }
 
+impl LmdbIndex {
+    /// LMDB keeps the number of rows. A walk meets as many, in order, unless a page on the way was changed.
+    fn count(&self, txn: &RoTxn<'_>, rows: Rows) -> Result<()> {
+        let failed = |error| self.environment.failed(error);
+        let damaged = |why: String| Error::damaged(NAME, &self.environment.dir, why);
+        let expected = rows.len(txn).map_err(failed)?;
+        let (mut met, mut last) = (0, Vec::new());
+        for row in rows.iter(txn).map_err(failed)? {
+            let (key, _) = row.map_err(failed)?;
+            if met > 0 && key <= last.as_slice() {
+                return Err(damaged("rows are out of order".to_owned()));
+            }
+            met += 1;
+            last.clear();
+            last.extend_from_slice(key);
+        }
+        if met == expected {
+            Ok(())
+        } else {
+            Err(damaged(format!("it has {expected} rows, and {met} are to be found")))
+        }
+    }
+}
+
 impl Index for LmdbIndex {
     fn name(&self) -> &'static str {
         NAME
@@ -67,5 +92,18 @@ impl Index for LmdbIndex {
         let mut writer = Writer { txn, rows: opened.rows, environment: &self.environment };
         body(&mut writer)?;
         writer.txn.commit().map_err(failed)
+    }
+
+    fn check(&self) -> Result<()> {
+        let opened = self.environment.opened()?;
+        let failed = |error| self.environment.failed(error);
+        match self.environment.read(&opened)? {
+            Some(txn) => self.count(&txn, opened.rows),
+            None => {
+                let _turn = self.environment.turn()?;
+                let txn = opened.env.write_txn().map_err(failed)?;
+                self.count(&txn, opened.rows)
+            }
+        }
     }
 }

@@ -83,4 +83,9 @@ impl Index for SqliteIndex {
         }
         outcome
     }
+
+    fn check(&self) -> Result<()> {
+        let taken = self.shared.pool.take()?;
+        Txn::view(&self.shared.pool, taken.connection()?)?.check()
+    }
 }

@@ -1,9 +1,10 @@
 use std::ops::ControlFlow;
 
 use oci_store_index::limits::{check_key, check_value};
-use oci_store_index::{Range, ReadTxn, Result, Visit, WriteTxn};
+use oci_store_index::{Error, Range, ReadTxn, Result, Visit, WriteTxn};
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
+use crate::NAME;
 use crate::busy;
 use crate::error::about;
 use crate::pool::Pool;
@@ -33,6 +34,13 @@ impl<'a> Txn<'a> {
     pub(crate) fn update(pool: &'a Pool, connection: &'a Connection) -> Result<Self> {
         busy::retry(|| run(connection, "BEGIN IMMEDIATE")).map_err(|error| pool.failed(&error))?;
         Ok(Self { pool, connection })
+    }
+
+    /// SQLite's own look at pages, order and keys.
+    pub(crate) fn check(&self) -> Result<()> {
+        let found = self.statement("PRAGMA integrity_check(1)")?.query_row([], |row| row.get::<_, String>(0));
+        let found = found.map_err(|error| self.pool.failed(&error))?;
+        if found == "ok" { Ok(()) } else { Err(Error::damaged(NAME, &self.pool.file.path, found)) }
     }
 
     pub(crate) fn commit(&self) -> Result<()> {

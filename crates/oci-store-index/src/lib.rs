@@ -102,6 +102,15 @@ pub trait Index: Debug + Send + Sync {
     /// What `body` returns; [`Error::Io`], [`Error::Damaged`], [`Error::Backend`], in which case nothing was
     /// committed.
     fn update(&self, body: &mut dyn FnMut(&mut dyn WriteTxn) -> Result<()>) -> Result<()>;
+
+    /// Looks for damage: whatever the backend can tell of its files, at the cost of reading all of them. By itself,
+    /// it sees whether every row can be read. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; as [`view`](Self::view).
+    fn check(&self) -> Result<()> {
+        self.view(&mut |txn| txn.scan(&[], &[], &mut |_, _| ControlFlow::Continue(())))
+    }
 }
 
 /// Opens indexes of one kind: what a store needs to know of a backend.

@@ -76,8 +76,10 @@ pub struct Checked {
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// All that is wrong.
+    /// All that is wrong with images.
     pub problems: Vec<Problem>,
+    /// What is wrong with the index, which is looked at if all images are: nothing else is, then.
+    pub index: Option<String>,
     /// Images that lack something that they were let in without.
     pub incomplete: Vec<String>,
 }
@@ -206,13 +208,21 @@ impl Progress for Unheard<'_> {
 impl Store {
     /// Checks images: that every blob that they need has a row and a file of the right size, and with
     /// `read_data` that its bytes are those that its digest names. `names` are refs; none means all refs and
-    /// pins. What an image was let in without is not wrong.
+    /// pins, and the rows of the index. What an image was let in without is not wrong.
     ///
     /// The outcome of reading is recorded: a blob found damaged is fetched again by the next import that has it.
     ///
     /// # Errors
     /// [`Error::RefNotFound`](crate::Error::RefNotFound); those of the base store.
     pub fn check(&self, names: &[RefName], read_data: bool, progress: &dyn Progress) -> Result<Checked> {
+        let mut checked = Checked::default();
+        if names.is_empty()
+            && let Err(error) = self.base().check_index()
+        {
+            let oci_store_base::Error::IndexLost { .. } = error else { return Err(error.into()) };
+            checked.index = Some(error.to_string());
+            return Ok(checked);
+        }
         let mut images: Vec<Image> = Vec::new();
         self.base().view(|view| {
             let of = |found: refs::Ref| Image {
@@ -238,7 +248,6 @@ impl Store {
             }
             Ok(())
         })?;
-        let mut checked = Checked::default();
         let mut good = HashSet::new();
         for image in images {
             let Some(closure) = self.base().view(|view| image.closure(view))? else { continue };

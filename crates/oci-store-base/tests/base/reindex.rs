@@ -7,7 +7,7 @@ use oci_store_index::IndexExt;
 
 use crate::common::{
     REF, assert_blobs, benches, collect, config, digest, disk_benches, drop_ref, edge, failure, gc, index_folder, link,
-    loose, put, read, settle, write,
+    loose, put, raw_rows, read, settle, write,
 };
 
 #[test]
@@ -134,10 +134,12 @@ fn with_damaged_rows() {
         });
         damage.unwrap();
         let damaged = failure(store.view(|view| view.blob(&root)));
-        assert!(matches!(damaged, Error::Row { .. }) && damaged.to_string().contains("reindex"));
+        assert!(matches!(damaged, Error::IndexLost { .. }) && damaged.to_string().contains("reindex"));
+        assert!(matches!(failure(store.check_index()), Error::IndexLost { .. }));
         let (store, found, ()) = bench.options().reindex(bench.root(), |_| Ok(())).unwrap();
         assert_eq!(found.blobs, 2, "{}", bench.name);
-        assert!(found.lost.unwrap().contains("damaged row"));
+        assert!(found.lost.unwrap().contains("can't be used"));
+        store.check_index().unwrap();
         assert_eq!(store.view(|view| view.blob(&root)).unwrap().unwrap().size, 4);
         let page = store.view(|view| view.data_page(Space::User, "kind", "", None, 9)).unwrap();
         assert_eq!(page.iter().map(|data| data.key.as_str()).collect::<Vec<_>>(), ["good"]);
@@ -145,6 +147,46 @@ fn with_damaged_rows() {
         gc(&store);
         assert_blobs(&store, &[]);
         assert_eq!(store.view(|view| view.data(Space::User, "kind", "good")).unwrap(), None);
+    }
+}
+
+/// Every bit of every row counts, wherever it stands: what was not written so is never read.
+#[test]
+fn a_flipped_bit_of_a_row() {
+    for bench in benches() {
+        let store = bench.open();
+        settle(&store);
+        let blob = put(&store, "r", b"root");
+        let set = |txn: &mut oci_store_base::Txn<'_>| {
+            txn.set_data(Space::User, "kind", "key", b"value", Some(&blob), Condition::Any)
+        };
+        store.update(set).unwrap();
+        let folder = index_folder(&bench.own());
+        let index = bench.backend().open(&folder).unwrap();
+        for (key, row) in raw_rows(&*bench.backend(), &folder) {
+            for at in 0..key.len() + row.len() {
+                let (mut bad_key, mut bad_row) = (key.clone(), row.clone());
+                match at.checked_sub(key.len()) {
+                    None => bad_key[at] ^= 1 << (at % 8),
+                    Some(at) => bad_row[at] ^= 1 << (at % 8),
+                }
+                let replace = |from: &[u8], to: &[u8], row: &[u8]| {
+                    let done: Result<(), oci_store_index::Error> = index.write(|txn| {
+                        txn.delete(from)?;
+                        txn.put(to, row)
+                    });
+                    done.unwrap();
+                };
+                replace(&key, &bad_key, &bad_row);
+                assert!(
+                    matches!(failure(store.check_index()), Error::IndexLost { .. }),
+                    "{}: {key:?} {at}",
+                    bench.name
+                );
+                replace(&bad_key, &key, &row);
+            }
+        }
+        store.check_index().unwrap();
     }
 }
 

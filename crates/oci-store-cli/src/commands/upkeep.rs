@@ -48,7 +48,7 @@ pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Res
         .collect();
     let json = json!({
         "images": checked.images, "blobs": checked.blobs, "bytes": checked.bytes,
-        "incomplete": checked.incomplete, "problems": problems,
+        "incomplete": checked.incomplete, "problems": problems, "index": checked.index,
     });
     context.print(&json, || {
         let mut text = String::new();
@@ -57,10 +57,11 @@ pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Res
         }
         let read = if read_data { "read" } else { "seen" };
         let (images, blobs) = (count(checked.images, "image"), count(checked.blobs, "blob"));
-        let problems = count(checked.problems.len() as u64, "problem");
+        let problems = count(checked.problems.len() as u64 + u64::from(checked.index.is_some()), "problem");
         text + &format!("{images}, {blobs} {read}, {}, {problems}\n", output::size(checked.bytes))
     })?;
-    let failures: Vec<_> = checked.problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
+    let mut failures: Vec<_> = checked.problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
+    failures.extend(checked.index.map(|why| Failure::new(code::CHECK, why)));
     Failure::all(failures)?;
     Ok(ExitCode::SUCCESS)
 }
