@@ -29,17 +29,25 @@ pub(crate) fn open(file: &DatabaseFile) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&file.path, flags)?;
     connection.busy_handler(Some(busy::wait))?;
-    // The log and its index stay when the last connection closes: they need no room when they are next opened, on a
-    // disk that is full by then, and a process that does little does not end with a checkpoint.
+    // The files of the log and of its index stay when the last connection closes: they need no room, and no inodes,
+    // when they are next opened, on a disk that is full by then.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // So a log is kept short, for the next one to read. One that has grown under a long view is cut to 8 MiB when it
-    // is next begun anew.
+    // A log is kept short, for the next one to read if it is left. One that has grown under a long view is cut to 8 MiB
+    // when it is next begun anew.
     busy::retry(|| {
         connection.execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 8388608;",
         )
     })?;
     Ok(connection)
+}
+
+/// Takes all that the log holds over into the database and leaves it empty, unless somebody uses it: damage to a log
+/// goes unnoticed, as it is taken for its end. Should it fail, nothing is lost. The connection is to be closed then.
+pub(crate) fn empty_log(connection: &Connection) {
+    if connection.busy_handler(None).is_ok() {
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
 }
 
 /// Checks that the database is an index, and makes it one if it is empty. Crashing in between leaves it empty.

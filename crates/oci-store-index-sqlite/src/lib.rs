@@ -1,8 +1,8 @@
 #![doc = include_str!("../README.md")]
 //!
 //! # Files
-//! `index.sqlite` holds the rows; its log `-wal`, of about a mebibyte, and the log's index `-shm` stay
-//! beside it, so that it can be opened on a full disk. None may be opened by any
+//! `index.sqlite` holds the rows; its log `-wal`, empty unless a process died, and the log's index
+//! `-shm` stay beside it, so that it can be opened on a full disk. None may be opened by any
 //! other means than SQLite while an index is open: closing it would drop the locks of the whole process.
 //!
 //! ```sql

@@ -67,8 +67,12 @@ impl std::fmt::Debug for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if self.check_process().is_err() {
-            mem::forget(mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner)));
+        let forked = self.check_process().is_err();
+        let idle = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if forked {
+            mem::forget(mem::take(idle));
+        } else if let Some(last) = idle.last() {
+            connection::empty_log(last);
         }
     }
 }

@@ -208,8 +208,9 @@ fn the_first_after_a_boot_leaves_files_that_came_since() {
             let own = bench.own();
             let store = bench.open();
             settle(&store);
-            let young = store.root().join("blobs/sha256").join(digest(b"young").encoded());
-            fs::write(young, b"young").unwrap();
+            let folder = store.root().join("blobs/sha256");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(digest(b"young").encoded()), b"young").unwrap();
             drop(store);
             let locks = Rebooted(FileLocks::new(own.join("locks"), own.join("leases"), Access::Private), boot);
             let store = bench.options().locks(Arc::new(locks)).open(bench.root()).unwrap();
