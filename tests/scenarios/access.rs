@@ -8,7 +8,12 @@ use crate::common::other::Other;
 use crate::common::tree::{assert_same, blobs_of, store_tree};
 use crate::common::{World, over_each_index};
 
-over_each_index!(two_users_of_one_group_share_a_store, who_may_only_read_a_store_reads_it_by_its_folder);
+over_each_index!(
+    two_users_of_one_group_share_a_store,
+    what_one_of_a_group_wrote_another_removes,
+    every_file_has_its_mode_whatever_the_umask,
+    who_may_only_read_a_store_reads_it_by_its_folder,
+);
 
 const NOBODY: u32 = 65_534;
 
@@ -84,6 +89,91 @@ fn who_may_only_read_a_store_reads_it_by_its_folder(world: &World) {
     assert!(ran.err().contains(&layer) && ran.code() == Some(3), "{}", ran.err());
     let ran = other.run(&format!("cat {layer}"));
     assert_eq!(ran.code(), Some(1), "{}", ran.err());
+}
+
+/// Neither of the two is root, and neither made the other's files.
+fn what_one_of_a_group_wrote_another_removes(world: &World) {
+    const GROUP: u32 = 54_320;
+    let (ann, bob, eve) = (54_321, 54_322, 54_323);
+    let Some(ann) = Other::find(world, ann, GROUP) else { return };
+    let Some(bob) = Other::find(world, bob, GROUP) else { return };
+    let Some(eve) = Other::find(world, eve, 54_323) else { return };
+    fs::create_dir(world.path("ours")).unwrap();
+    std::os::unix::fs::chown(world.path("ours"), None, Some(GROUP)).unwrap();
+    fs::set_permissions(world.path("ours"), fs::Permissions::from_mode(0o2770)).unwrap();
+    // By umask 077 for each: what they share does not depend on it.
+    let of = |who: &Other<'_>, words: &str| {
+        crate::common::Ran::of(&mut who.shell("umask 077", &format!("--store-path ours/store {words}")))
+    };
+    of(&ann, &format!("--shared --index {} import --all copy", world.index)).ok();
+    for (one, other) in [(&ann, &bob), (&bob, &ann)] {
+        of(one, "import --sref v1 --dref one copy").ok();
+        of(other, "tag one other").ok();
+        of(other, "rm one").ok();
+        of(one, "rm other").ok();
+        of(other, "rm v1 latest").ok();
+        of(other, "gc --full").ok();
+        assert_eq!(blobs_of(&world.path("ours/store")), [""; 0]);
+        of(one, "import --all copy").ok();
+        of(other, "reindex").ok();
+        of(one, "data set a b c").ok();
+        of(other, "data rm a b").ok();
+        // One is killed, and the other clears away what was left.
+        let mut killed = one.shell("umask 077", "--store-path ours/store import --sref v1 --dref v1 copy");
+        let mut killed = killed.stdout(std::process::Stdio::null()).spawn().unwrap();
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        of(other, "gc").ok();
+        assert_eq!(world.names("ours/store/.oci-store/leases"), [""; 0]);
+        assert_eq!(world.names("ours/store/.oci-store/ingest"), [""; 0]);
+        of(other, "check --read-data").ok();
+    }
+    for words in ["list", "import --all copy", "gc", "cat v1", "reindex"] {
+        let error = of(&eve, words).fails(1);
+        assert!(error.contains("ours/store"), "{words}: {error}");
+    }
+    of(&bob, "check --read-data").ok();
+    assert_modes(&world.path("ours/store"), true);
+}
+
+/// As the design says: 2770, 660 and 440 for a group, 700, 600 and 400 for one. What other tools read is readable by
+/// who may enter.
+fn assert_modes(store: &Path, shared: bool) {
+    let (folder, file, blob) = if shared { (0o2770, 0o660, 0o440) } else { (0o700, 0o600, 0o400) };
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(store), folder, "{}", store.display());
+    let files = crate::common::tree::tree(store);
+    assert!(files.len() > 15);
+    for name in files.keys() {
+        let wanted = match name.as_str() {
+            "index.json" | "oci-layout" | ".oci-store/projection.json" => file | 0o444,
+            name if name.ends_with('/') => folder,
+            name if name.starts_with("blobs/") => blob,
+            _ => file,
+        };
+        let found = mode(&store.join(name));
+        assert_eq!(found, wanted, "{name}: {found:o}, not {wanted:o}");
+    }
+}
+
+fn every_file_has_its_mode_whatever_the_umask(world: &World) {
+    let bin = env!("CARGO_BIN_EXE_oci-store");
+    for umask in ["000", "022", "077"] {
+        for shared in [false, true] {
+            let store = format!("s{umask}{shared}");
+            let run = |words: &str| {
+                let mut shell = std::process::Command::new("sh");
+                let line = format!("umask {umask}; exec \"$0\" --store-path {store} {words}");
+                crate::common::Ran::of(shell.args(["-c", &line, bin]).current_dir(world.root())).ok()
+            };
+            let option = if shared { "--shared" } else { "" };
+            run(&format!("{option} --index {} import --all hello", world.index));
+            run("tag v1 v2");
+            run("reindex");
+            run("gc --full");
+            assert_modes(&world.path(&store), shared);
+        }
+    }
 }
 
 /// Lets all others read a folder.
