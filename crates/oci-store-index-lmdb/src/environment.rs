@@ -187,10 +187,12 @@ fn open_env(dir: &Path, most: usize, readers: u32) -> heed::Result<Env<WithoutTl
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::sync::Arc;
 
     use super::{Opened, read};
     use crate::error::explained;
     use crate::gate::Gate;
+    use crate::table;
 
     fn small(dir: &std::path::Path, map: usize, readers: u32) -> Opened {
         let gate = Gate::new(File::create(dir.join("write.lock")).unwrap());
@@ -225,5 +227,16 @@ mod tests {
         assert!(matches!(error, oci_store_index::Error::Backend { .. }), "{error}");
         drop(views);
         read(&env).unwrap().unwrap();
+    }
+
+    #[test]
+    fn in_a_forked_child_nothing_of_it_is_touched() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let mut environment = Arc::into_inner(table::open(dir.path())?).ok_or("open elsewhere")?;
+        assert!(environment.opened().is_ok());
+        // As a fork would see it.
+        environment.pid = environment.pid.wrapping_add(1);
+        assert!(environment.opened().is_err_and(|error| error.to_string().contains("fork")));
+        Ok(())
     }
 }

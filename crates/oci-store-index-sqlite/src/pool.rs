@@ -105,3 +105,21 @@ impl Drop for Taken<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::connection;
+    use crate::file::LockedFolder;
+
+    #[test]
+    fn in_a_forked_child_nothing_of_it_is_touched() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let (file, _) = LockedFolder::open(dir.path())?.database()?;
+        let mut pool = super::Pool::new(file.clone(), connection::open(&file)?);
+        assert!(pool.take().is_ok());
+        // As a fork would see it.
+        pool.pid = pool.pid.wrapping_add(1);
+        assert!(pool.take().err().is_some_and(|error| error.to_string().contains("fork")));
+        Ok(())
+    }
+}
