@@ -92,7 +92,7 @@ fn any_path_may_lead_to_a_store(world: &World) {
             Ran::of(&mut command)
         };
         run(&words, "C").ok();
-        assert_eq!(run("list", "C.UTF-8").ok(), run("list", "C").ok());
+        assert_eq!(run("cat v1", "C.UTF-8").ok(), run("cat v1", "C").ok());
         run("tag v1 v2", "C").ok();
         run("gc --full", "C").ok();
         run("reindex", "C").ok();
@@ -104,10 +104,15 @@ fn any_path_may_lead_to_a_store(world: &World) {
         fs::remove_dir_all(world.root().join(path).join(".oci-store/index")).unwrap();
         run("list", "C").fails(1);
     }
-    // A name of a ref is text.
+    // So do sources and destinations. A name of a ref is text.
+    let odd = OsStr::from_bytes(b"\xff\xfe");
+    world.ok("import --all hello");
+    Ran::of(world.oci_store().args(["export", "v1"]).arg(odd)).ok();
+    Ran::of(world.oci_store().args(["import", "--sref", "v1", "--dref", "v2"]).arg(odd)).ok();
+    Ran::of(world.oci_store().arg("export").arg(odd).arg("out")).fails(2);
     for words in [&["tag", "v1"][..], &["inspect"]] {
         let mut command = world.oci_store();
-        command.args(words).arg(OsStr::from_bytes(b"\xff\xfe"));
+        command.args(words).arg(odd);
         Ran::of(&mut command).fails(2);
     }
 }

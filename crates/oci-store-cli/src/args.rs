@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -226,7 +227,7 @@ pub(crate) struct Export {
     pub(crate) sync: bool,
     /// The ref, if --sref is not given, and the layout's folder
     #[arg(value_name = "[REF] DIR", required = true, num_args = 1..=2)]
-    pub(crate) places: Vec<String>,
+    pub(crate) places: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]

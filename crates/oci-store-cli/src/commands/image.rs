@@ -1,5 +1,6 @@
 //! `import` and `export`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use oci_store::oci::source;
@@ -42,7 +43,10 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
 pub(crate) fn export(context: &Context, args: Export) -> Result<()> {
     let mut places = args.places.into_iter().rev();
     let to = PathBuf::from(places.next().unwrap_or_default());
-    let image = match (args.sref, places.next()) {
+    let given = places.next().map(OsString::into_string).transpose();
+    let given =
+        given.map_err(|given| Failure::new(code::USAGE, format!("{}: no ref is called so", given.display())))?;
+    let image = match (args.sref, given) {
         (Some(_), Some(_)) => {
             return Err(Failure::new(code::USAGE, "the ref is given twice: with --sref and before the folder"));
         }
