@@ -31,6 +31,12 @@ enum Task {
     Verify(attack::checker::Args),
     /// Run the races that other tools lose: many processes that add refs, and an import beside collections
     Race(attack::race::Args),
+    /// Attack: a gc and an operation beside it, each stopped at each of its points while the other goes on
+    Interleave(attack::interleave::Args),
+    /// Take each guard out of the program, and see that an attack notices
+    Controls(attack::controls::Args),
+    /// Look at every state of a model of the protocol of leases, publishing and collecting
+    Model(attack::model::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +46,9 @@ fn main() -> ExitCode {
         Task::Images(args) => images::run(&args),
         Task::Verify(args) => attack::checker::run(&args),
         Task::Race(args) => attack::race::run(&args),
+        Task::Interleave(args) => attack::interleave::run(&args),
+        Task::Controls(args) => attack::controls::run(&args),
+        Task::Model(args) => attack::model::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

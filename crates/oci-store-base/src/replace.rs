@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use oci_store_cas::attack::{Point, reached};
 use oci_store_index::{Backend, Index, IndexExt};
 
 use crate::config::{Config, sync_folder};
@@ -79,6 +80,7 @@ pub(crate) fn replace<T, E: From<Error>>(
     };
     // An attempt that fails may be what fills the disk. If it can't be removed, a gc does it.
     let (new, filled) = build().inspect_err(|_: &E| drop(fs::remove_dir_all(&folder)))?;
+    reached(Point::BeforeSwitch);
     next.write(own)?;
     // It is done: a backup too many is no failure.
     if let Err(error) = prune(own, next.epoch) {

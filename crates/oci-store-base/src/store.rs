@@ -128,6 +128,7 @@ impl Store {
     /// What `body` returns, and then nothing was changed; [`Error::Index`], [`Error::Io`],
     /// [`Error::LockTimeout`].
     pub fn update<T, E: From<Error>>(&self, body: impl FnOnce(&mut Txn<'_>) -> Result<T, E>) -> Result<T, E> {
+        reached(Point::BeforeUpdate);
         let _store = self.share()?;
         let _writer = self.lock(Lock::Writer, Mode::Alone)?;
         // Under the lock: nobody replaces the index until this is over.

@@ -138,6 +138,7 @@ impl Store {
         self.update_to_free(|txn| {
             // Read again, in this transaction: whoever names a blob later sees, in its own, that the file is gone.
             let leased = self.leased()?;
+            reached(Point::InUnlink);
             for digest in digests {
                 self.unlink_one(txn, &leased, digest, total)?;
             }

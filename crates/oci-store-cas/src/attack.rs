@@ -4,7 +4,8 @@
 //!
 //! What a process does is set by its environment: `OCI_STORE_WITHOUT` lists the guards that are taken out, and
 //! `OCI_STORE_STOP=POINT@N=FOLDER` makes it wait when it comes to `POINT` for the Nth time: it makes the file
-//! `FOLDER/reached`, and goes on once there is `FOLDER/go`.
+//! `FOLDER/reached`, and goes on once there is `FOLDER/go`. `OCI_STORE_POINTS=FILE` lists the points in a file as the
+//! process comes to them.
 
 /// Something that the promises rest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,14 @@ impl Guard {
 /// Where a process can be made to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
+    /// Before a transaction begins, and before its locks are taken.
+    BeforeUpdate,
     /// A lease was made, and names nothing yet.
     LeaseMade,
+    /// An import has named a blob and looked whether the store has it.
+    Looked,
+    /// An export knows what its image consists of, and has named nothing of it yet.
+    Gathered,
     /// All that an operation needs is named in its lease.
     ClosureNamed,
     /// New blobs are visible, and not yet durable under their names.
@@ -58,8 +65,16 @@ pub enum Point {
     BeforeRows,
     /// A collection is about to unlink files.
     BeforeUnlink,
+    /// Inside the transaction that unlinks: the leases are read, no file is gone yet.
+    InUnlink,
     /// Refs are committed, `index.json` is not written yet.
     BeforeProjection,
+    /// What `index.json` is to say is known, and not in its place yet.
+    Rendered,
+    /// An export is about to copy a blob.
+    BeforeCopy,
+    /// A new index is built, and not in the place of the one before yet.
+    BeforeSwitch,
 }
 
 impl Point {
@@ -67,14 +82,21 @@ impl Point {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::BeforeUpdate => "before-update",
             Self::LeaseMade => "lease-made",
+            Self::Looked => "looked",
+            Self::Gathered => "gathered",
             Self::ClosureNamed => "closure-named",
             Self::BlobPersisted => "blob-persisted",
             Self::BeforePublish => "before-publish",
             Self::AfterMark => "after-mark",
             Self::BeforeRows => "before-rows",
             Self::BeforeUnlink => "before-unlink",
+            Self::InUnlink => "in-unlink",
             Self::BeforeProjection => "before-projection",
+            Self::Rendered => "rendered",
+            Self::BeforeCopy => "before-copy",
+            Self::BeforeSwitch => "before-switch",
         }
     }
 }
@@ -97,6 +119,7 @@ pub use build::{reached, without};
 
 #[cfg(oci_store_attack)]
 mod build {
+    use std::io::Write;
     use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -115,6 +138,10 @@ mod build {
 
     /// Waits, if this process is to wait here.
     pub fn reached(point: Point) {
+        if let Some(list) = env::var_os("OCI_STORE_POINTS") {
+            let file = fs::OpenOptions::new().create(true).append(true).open(list);
+            let _ = file.and_then(|mut file| writeln!(file, "{}", point.name()));
+        }
         static STOP: OnceLock<Option<Stop>> = OnceLock::new();
         let stop = STOP.get_or_init(|| Stop::parse(&env::var("OCI_STORE_STOP").ok()?));
         if let Some(stop) = stop

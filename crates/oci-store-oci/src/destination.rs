@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_store_base::LeaseGuard;
+use oci_store_cas::attack::{Point, reached};
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 use rustix::fs::{FlockOperation, flock};
 
@@ -147,6 +148,7 @@ fn copy_one(
     sync: bool,
     progress: &dyn Progress,
 ) -> Result<()> {
+    reached(Point::BeforeCopy);
     let mut blob = open(digest)?;
     let encoded = digest.encoded();
     let path = temporary.path.join(&encoded);

@@ -47,6 +47,7 @@ impl Store {
         loop {
             let lease = self.base().lease("export")?;
             let (first, _) = self.base().view(|view| gather(view, image, with_referrers))?;
+            reached(Point::Gathered);
             lease.name(&first.blobs.keys().cloned().collect::<Vec<_>>())?;
             reached(Point::ClosureNamed);
             if without(Guard::SecondLook) {

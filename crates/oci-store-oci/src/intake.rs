@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_store_base::{LeaseGuard, Link, NewBlob, Txn};
 use oci_store_cas::Digest;
+use oci_store_cas::attack::{Point, reached};
 
 use crate::check::Missing;
 use crate::document::{Child, MAX_DEPTH, Role, children};
@@ -157,6 +158,7 @@ impl<'i> Intake<'i> {
         let key = (descriptor.digest.clone(), descriptor.size);
         if !self.blobs.contains_key(&key) {
             let state = if self.has(descriptor)? { State::Here } else { State::Wanted };
+            reached(Point::Looked);
             if state == State::Wanted {
                 self.progress.expect(1, descriptor.size);
             }
@@ -200,6 +202,7 @@ impl<'i> Intake<'i> {
         }
         let own = if self.has(descriptor)? { self.read_own(descriptor)? } else { None };
         let here = own.is_some();
+        reached(Point::Looked);
         let bytes = match own {
             Some(bytes) => Some(bytes),
             None => read_document(self.source, descriptor)?,

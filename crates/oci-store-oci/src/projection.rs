@@ -113,6 +113,7 @@ impl Store {
             }
             let (generation, index) = self.base().view(render)?;
             let text = serde_json::to_vec(&index).map_err(|error| Error::document("index.json", error))?;
+            reached(Point::Rendered);
             match self.swap_in(generation, &text, &found)? {
                 None => return Ok(()),
                 // Somebody else wrote in that very moment.

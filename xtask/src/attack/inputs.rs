@@ -69,6 +69,11 @@ impl<'l> Layout<'l> {
         self.refs.insert(name.to_owned(), descriptor["digest"].as_str().unwrap_or_default().to_owned());
     }
 
+    /// Lists an image without a name.
+    pub(crate) fn list(&mut self, descriptor: &Value) {
+        self.manifests.push(descriptor.clone());
+    }
+
     /// Writes `index.json`; returns the refs, with what they name.
     pub(crate) fn finish(self) -> Result<BTreeMap<String, String>> {
         let index = json!({ "schemaVersion": 2, "manifests": self.manifests });

@@ -2,7 +2,10 @@
 //! code with it what is left. What they have in common is here; what they found is in `docs/reliability.md`.
 
 pub(crate) mod checker;
+pub(crate) mod controls;
 pub(crate) mod inputs;
+pub(crate) mod interleave;
+pub(crate) mod model;
 pub(crate) mod program;
 pub(crate) mod race;
 
