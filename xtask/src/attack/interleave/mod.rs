@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Guards that are taken out, with commas between
     #[arg(long, value_name = "GUARD")]
     without: Option<String>,
-    /// Only each Nth case
+    /// Only each Nth case; a prime number takes all sorts
     #[arg(long, value_name = "N", default_value_t = 1)]
     every: usize,
     /// Only the cases whose names have this in them
@@ -120,6 +120,7 @@ pub(crate) fn attack(program: &Program, options: &Options<'_>) -> Result<Seen> {
     }
     work.retain(|(_, case)| case.to_string().contains(options.only));
     let work: Vec<_> = work.into_iter().step_by(options.every).take(options.limit.unwrap_or(usize::MAX)).collect();
+    eprintln!("{} cases", work.len());
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let shared = Mutex::new((&mut seen, None));
     let player = || {
