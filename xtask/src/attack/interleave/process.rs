@@ -14,7 +14,7 @@ use crate::attack::program::Program;
 const QUIET: Duration = Duration::from_secs(2);
 
 /// Longer than any of these commands takes: what has not ended by then never will.
-const TOO_LONG: Duration = Duration::from_secs(30);
+const TOO_LONG: Duration = Duration::from_secs(90);
 
 /// A place to stop at: a point, and the arrival there that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,13 +139,12 @@ impl Drop for Process {
     }
 }
 
-/// Whether the kernel shows a process as waiting for a lock on a file.
+/// Whether a thread of a process sleeps in the kernel until it gets a lock on a file. (`/proc/locks` tells it too, but
+/// reading that holds up every lock of the machine.)
 fn waits_for_lock(pid: u32) -> bool {
-    let pid = pid.to_string();
-    let table = fs::read_to_string("/proc/locks").unwrap_or_default();
-    // `1: -> FLOCK  ADVISORY  WRITE 4242 fe:00:131 0 EOF`: the arrow is of one who waits.
-    table.lines().any(|line| {
-        let mut columns = line.split_whitespace();
-        columns.nth(1) == Some("->") && columns.nth(3) == Some(&pid)
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().any(|thread| {
+        let place = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
+        place.contains("flock") || place.contains("locks_lock")
     })
 }

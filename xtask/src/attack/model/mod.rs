@@ -19,13 +19,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 3)]
     processes: usize,
     /// Processes that are killed, wherever they are
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     kills: u8,
     /// Collections that are begun
     #[arg(long, value_name = "N", default_value_t = 2)]
     collections: u8,
     /// Refs that are removed
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     removals: u8,
     /// Looks only at the protocol as it is, and takes no guard out
     #[arg(long)]
