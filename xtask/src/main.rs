@@ -37,6 +37,8 @@ enum Task {
     Controls(attack::controls::Args),
     /// Look at every state of a model of the protocol of leases, publishing and collecting
     Model(attack::model::Args),
+    /// Feed the program sources, folders and configs that are spoilt, and such that are only strange
+    Hostile(attack::hostile::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Task::Interleave(args) => attack::interleave::run(&args),
         Task::Controls(args) => attack::controls::run(&args),
         Task::Model(args) => attack::model::run(&args),
+        Task::Hostile(args) => attack::hostile::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 
 pub(crate) mod checker;
 pub(crate) mod controls;
+pub(crate) mod hostile;
 pub(crate) mod inputs;
 pub(crate) mod interleave;
 pub(crate) mod model;
