@@ -33,6 +33,9 @@ pub(crate) struct Config {
     pub(crate) id: u64,
 }
 
+/// The most bytes that a config may have.
+const MOST: u64 = 64 << 10;
+
 /// The config file that was read, kept open: as long as it is, no other file gets its number, so the number tells
 /// whether the file has been replaced.
 #[derive(Clone, Debug)]
@@ -65,7 +68,10 @@ impl Config {
         // Before it is read: if it is changed in between, the next look finds that it was.
         let meta = file.metadata().map_err(Error::io(&path))?;
         let mut bytes = Vec::new();
-        (&file).read_to_end(&mut bytes).map_err(Error::io(&path))?;
+        (&file).take(MOST + 1).read_to_end(&mut bytes).map_err(Error::io(&path))?;
+        if bytes.len() as u64 > MOST {
+            return Err(Error::Config { path, why: format!("it has more than {MOST} bytes") });
+        }
         let stamp = Stamp { changed: changed(&meta), file: Arc::new(file) };
         let why = |error: serde_json::Error| Error::Config { path: path.clone(), why: error.to_string() };
         // The format first: a newer one may have other fields.

@@ -71,6 +71,6 @@ impl Context {
 
     /// Prints for people or for programs.
     pub(crate) fn print<T: serde::Serialize>(&self, json: &T, text: impl FnOnce() -> String) -> Result<()> {
-        if self.json() { output::print_json(json) } else { output::print(&text()) }
+        if self.json() { output::print_json(json) } else { output::print(&output::plain(&text())) }
     }
 }

@@ -3,6 +3,8 @@ use std::process::ExitCode;
 
 use oci_store::{Error, base};
 
+use crate::output::plain;
+
 /// Why a command ends badly: one line for stderr, and an exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -31,9 +33,13 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         for line in &self.lines {
             // Names in it may come from a stranger's file.
+<<<<<<< HEAD
             let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
             // Where stderr takes nothing, the code has to say it all.
             let _ = writeln!(io::stderr(), "error: {line}");
+=======
+            eprintln!("error: {}", plain(line).replace('\n', "\u{fffd}"));
+>>>>>>> 873388d (cli, base: no text of others moves the cursor or turns directions; a config has at most 64 KiB)
         }
         ExitCode::from(self.code)
     }

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error),
     };
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| output::PlainLines(std::io::stderr()))
         .without_time()
         .with_target(false)
         .with_env_filter(

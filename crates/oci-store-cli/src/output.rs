@@ -40,6 +40,35 @@ pub(crate) fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     print(&(text.map_err(|error| Failure::new(code::ERROR, format!("stdout: {error}")))? + "\n"))
 }
 
+/// Text that a stranger may have written, for a terminal: nothing in it moves the cursor, or turns the direction of what
+/// follows.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c != '\n' && is_unprintable(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Control and format characters, and what separates lines.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A log, [plain]: each write is one event, and one line.
+pub(crate) struct PlainLines<W>(pub(crate) W);
+
+impl<W: Write> Write for PlainLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = plain(text.trim_end_matches('\n')).replace('\n', "\u{fffd}");
+        self.0.write_all((line + "\n").as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Rows in columns, each as wide as its widest cell, the last as it comes.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(str::len);
