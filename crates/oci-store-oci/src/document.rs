@@ -118,7 +118,7 @@ pub fn children(descriptor: &Descriptor, bytes: &[u8]) -> Result<Vec<Child>> {
         return Ok(Vec::new());
     }
     let wrong = |why: &str| Error::document(&descriptor.digest, why);
-    let document: Document = serde_json::from_slice(bytes)
+    let document: Document = crate::json::read(bytes)
         .map_err(|error| Error::document(&descriptor.digest, format!("not a manifest or index: {error}")))?;
     if let Some(inner) = &document.media_type
         && *inner != descriptor.media_type

@@ -32,8 +32,12 @@ impl IndexJson {
     }
 
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::parse_up_to(crate::json::MAX_VALUES, path, bytes)
+    }
+
+    fn parse_up_to(most: usize, path: &Path, bytes: &[u8]) -> Result<Self> {
         let why = |error| Error::document(path.display(), format!("not an index: {error}"));
-        let index: Self = serde_json::from_slice(bytes).map_err(why)?;
+        let index: Self = crate::json::read_up_to(most, bytes).map_err(why)?;
         if index.schema_version != 2 {
             return Err(Error::document(path.display(), format!("schemaVersion {}, not 2", index.schema_version)));
         }
@@ -49,8 +53,9 @@ impl IndexJson {
     /// As [`parse`](Self::parse), of a store's own file: an entry that another tool has written and that is no descriptor is left
     /// out, with a warning, and does not take the others with it.
     pub(crate) fn parse_own(path: &Path, bytes: &[u8]) -> Result<Self> {
-        Self::parse(path, bytes).or_else(|error| {
-            let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Err(error) };
+        let most = usize::MAX;
+        Self::parse_up_to(most, path, bytes).or_else(|error| {
+            let Ok(mut value) = crate::json::read_up_to::<Value>(most, bytes) else { return Err(error) };
             let Some(entries) = value.get_mut("manifests").and_then(Value::as_array_mut) else { return Err(error) };
             entries.retain(|entry| match Descriptor::deserialize(entry) {
                 Ok(_) => true,
@@ -59,7 +64,7 @@ impl IndexJson {
                     false
                 }
             });
-            Self::parse(path, value.to_string().as_bytes())
+            Self::parse_up_to(most, path, value.to_string().as_bytes())
         })
     }
 }
@@ -71,7 +76,7 @@ pub(crate) fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
         #[serde(rename = "imageLayoutVersion")]
         version: String,
     }
-    let Version { version } = serde_json::from_slice(bytes).map_err(|error| Error::document(path.display(), error))?;
+    let Version { version } = crate::json::read(bytes).map_err(|error| Error::document(path.display(), error))?;
     if version.split('.').next() != Some("1") {
         return Err(Error::document(path.display(), format!("image layout version {version}, not 1")));
     }

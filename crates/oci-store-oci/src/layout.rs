@@ -78,7 +78,7 @@ impl Layout {
         for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
             let path = entry.map_err(Error::io(&folder))?.path();
             let bytes = read_small(&path, self.limits.index_json)?;
-            let descriptor = serde_json::from_slice(&bytes)
+            let descriptor = crate::json::read(&bytes)
                 .map_err(|error| Error::document(path.display(), format!("not a descriptor: {error}")))?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             entries.push(Entry { name, descriptor });

@@ -16,6 +16,7 @@ mod gc;
 mod import;
 mod index_json;
 mod intake;
+mod json;
 mod layout;
 pub mod media_type;
 mod merge;
