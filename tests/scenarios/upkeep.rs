@@ -24,6 +24,7 @@ over_each_index!(
     what_was_swapped_out_before_a_kill_is_taken_in_by_the_next_command,
     what_was_removed_stays_removed_over_a_reindex,
     what_another_tool_wrote_is_not_lost_for_want_of_descriptors,
+    a_repair_fetches_what_is_bad_and_says_what_it_could_not,
 );
 
 fn gc_removes_what_nothing_reaches_and_says_how_much(world: &World) {
@@ -293,4 +294,27 @@ fn what_another_tool_wrote_is_not_lost_for_want_of_descriptors(world: &World) {
         world.ok("rm theirs");
     }
     assert!(failed > 2 && worked > 2, "{failed} {worked}");
+}
+
+fn a_repair_fetches_what_is_bad_and_says_what_it_could_not(world: &World) {
+    world.ok("import --all hello");
+    let before = store_tree(&world.path("store"));
+    let files = world.blob_files();
+    for digest in &files {
+        let path = blob_path(&world.path("store"), digest);
+        let size = fs::metadata(&path).unwrap().len() as usize;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, vec![b'?'; size]).unwrap();
+    }
+    Builder::new(world.path("empty"));
+    let error = world.run("check --repair --from empty");
+    assert_eq!(error.code(), Some(3), "{}", error.err());
+    assert!(world.fails(2, "check --repair").contains("--from"));
+    assert!(world.fails(2, "check --from hello").contains("--repair"));
+    assert!(world.fails(1, "check --repair --from nowhere").contains("nowhere"));
+    let said = world.json("check --repair --from empty --from hello");
+    assert_eq!((said["repaired"].as_array().unwrap().len(), &said["problems"]), (files.len(), &json!([])));
+    assert_same(&before, &store_tree(&world.path("store")), "repaired");
+    assert_eq!(world.json("check --repair --from hello")["repaired"], json!([]));
+    world.ok("check --read-data");
 }

@@ -129,6 +129,12 @@ pub(crate) enum Command {
         /// Read every blob and hash it
         #[arg(long)]
         read_data: bool,
+        /// Read every blob, and fetch what is missing or damaged from the layouts that --from names
+        #[arg(long, requires = "from")]
+        repair: bool,
+        /// A layout's folder, or a tar archive of it; may be given several times
+        #[arg(long, value_name = "DIR|FILE", requires = "repair")]
+        from: Vec<PathBuf>,
     },
     /// Show an image: its digest, platform, config and layers
     Inspect {

@@ -33,13 +33,9 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         for line in &self.lines {
             // Names in it may come from a stranger's file.
-<<<<<<< HEAD
-            let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            let line = plain(line).replace('\n', "\u{fffd}");
             // Where stderr takes nothing, the code has to say it all.
             let _ = writeln!(io::stderr(), "error: {line}");
-=======
-            eprintln!("error: {}", plain(line).replace('\n', "\u{fffd}"));
->>>>>>> 873388d (cli, base: no text of others moves the cursor or turns directions; a config has at most 64 KiB)
         }
         ExitCode::from(self.code)
     }

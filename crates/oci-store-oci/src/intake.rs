@@ -298,6 +298,15 @@ impl<'i> Intake<'i> {
         Ok(State::Here)
     }
 
+    /// What could not be copied, and why.
+    pub(crate) fn failures(&self) -> Vec<(&Digest, &str)> {
+        let failed = self.blobs.values().filter_map(|blob| match &blob.state {
+            State::Failed(why) => Some((&blob.descriptor.digest, why.as_str())),
+            _ => None,
+        });
+        failed.collect()
+    }
+
     fn state_of(&self, member: &Reached) -> Option<&Blob> {
         self.blobs.get(&(member.key.0.clone(), member.key.2))
     }

@@ -28,6 +28,7 @@ mod ref_name;
 mod referrers;
 mod refs;
 mod reindex;
+mod repair;
 pub mod source;
 mod store;
 mod threads;
@@ -46,6 +47,7 @@ pub use progress::Progress;
 pub use ref_name::RefName;
 pub use refs::{INCOMPLETE, Ref};
 pub use reindex::Report;
+pub use repair::Repaired;
 pub use source::{Content, Entry, ImageSource, Limits, PlatformSpec, pick};
 pub use store::{KIND, OpenOptions, Store, StoreSource};
 

@@ -36,5 +36,7 @@ mod projection;
 mod refs;
 #[path = "oci/reindex.rs"]
 mod reindex;
+#[path = "oci/repair.rs"]
+mod repair;
 #[path = "oci/sources.rs"]
 mod sources;

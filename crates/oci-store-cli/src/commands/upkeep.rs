@@ -1,8 +1,10 @@
 //! `gc`, `check`, `reindex`, `index`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use oci_store::{Extent, Fault, RefName};
+use oci_store::oci::source;
+use oci_store::{Checked, Digest, Extent, Fault, ImageSource, Limits, RefName};
 use serde_json::json;
 
 use crate::args::IndexCommand;
@@ -32,6 +34,21 @@ pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Res
     let bar = Bar::new("check");
     let checked = reader.check(refs, read_data, &bar)?;
     drop(bar);
+    report(context, &checked, if read_data { "read" } else { "seen" }, None)
+}
+
+pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[PathBuf]) -> Result<ExitCode> {
+    let sources = from.iter().map(|path| source::open(path, Limits::default())).collect::<Result<Vec<_>, _>>()?;
+    let sources: Vec<&dyn ImageSource> = sources.iter().map(|source| &**source).collect();
+    let store = context.options().create(false).open(context.path()?)?;
+    let bar = Bar::new("check");
+    let repaired = store.repair(refs, &sources, &bar)?;
+    drop(bar);
+    report(context, &repaired.checked, "read", Some(&repaired.repaired))
+}
+
+/// Prints what a check has seen, and with which blobs a repair was done.
+fn report(context: &Context, checked: &Checked, seen: &str, repaired: Option<&[Digest]>) -> Result<ExitCode> {
     let fault = |fault| match fault {
         Fault::Missing => "missing",
         Fault::WrongSize => "wrong size",
@@ -46,22 +63,27 @@ pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Res
             json!({ "image": problem.image, "fault": fault(problem.fault), "digest": digest, "path": path })
         })
         .collect();
-    let json = json!({
+    let mut json = json!({
         "images": checked.images, "blobs": checked.blobs, "bytes": checked.bytes,
         "incomplete": checked.incomplete, "problems": problems, "index": checked.index,
     });
+    if let Some(repaired) = repaired {
+        json["repaired"] = repaired.iter().map(ToString::to_string).collect();
+    }
     context.print(&json, || {
         let mut text = String::new();
         for image in &checked.incomplete {
             text.push_str(&format!("{image}: incomplete, as it was allowed to be\n"));
         }
-        let read = if read_data { "read" } else { "seen" };
+        for digest in repaired.unwrap_or_default() {
+            text.push_str(&format!("{digest}: repaired\n"));
+        }
         let (images, blobs) = (count(checked.images, "image"), count(checked.blobs, "blob"));
         let problems = count(checked.problems.len() as u64 + u64::from(checked.index.is_some()), "problem");
-        text + &format!("{images}, {blobs} {read}, {}, {problems}\n", output::size(checked.bytes))
+        text + &format!("{images}, {blobs} {seen}, {}, {problems}\n", output::size(checked.bytes))
     })?;
     let mut failures: Vec<_> = checked.problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
-    failures.extend(checked.index.map(|why| Failure::new(code::CHECK, why)));
+    failures.extend(checked.index.as_ref().map(|why| Failure::new(code::CHECK, why)));
     Failure::all(failures)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,96 @@
+//! Repair: what is missing or damaged is fetched again, by its digest, from a source that has it.
+
+use std::collections::BTreeSet;
+
+use oci_store_base::Error as Base;
+use oci_store_cas::Digest;
+
+use crate::intake::Intake;
+use crate::progress::Progress;
+use crate::source::ImageSource;
+use crate::{Checked, Descriptor, Error, RefName, Result, Store, refs};
+
+/// What a repair has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repaired {
+    /// Blobs that were missing or damaged, and are whole now.
+    pub repaired: Vec<Digest>,
+    /// How it is now: what is still wrong, is in none of the sources.
+    pub checked: Checked,
+}
+
+impl Store {
+    /// Checks images, as [`check`](Self::check) does with `read_data`, and fetches what is missing or damaged from
+    /// `sources`, in their order. They are asked for digests, and need not list the images. Each blob is verified as it
+    /// streams, and takes the place of the bad one in one step: who reads it meanwhile has the old bytes or the new,
+    /// and sees them fail, or not. Refs stay as they are.
+    ///
+    /// Idempotent. Safe beside all else: it is an import of what is there already.
+    ///
+    /// # Errors
+    /// [`Error::RefNotFound`]; those of the base store. What a source lacks, or has damaged too, is none: the outcome
+    /// says what is still wrong.
+    pub fn repair(&self, names: &[RefName], sources: &[&dyn ImageSource], progress: &dyn Progress) -> Result<Repaired> {
+        let mut checked = self.check(names, true, progress)?;
+        let bad: BTreeSet<Digest> = bad(&checked);
+        for source in sources {
+            if checked.problems.is_empty() {
+                break;
+            }
+            self.distrust(&checked)?;
+            let images: BTreeSet<&str> = checked.problems.iter().map(|problem| problem.image.as_str()).collect();
+            for image in images {
+                match self.repair_from(*source, image, progress) {
+                    Err(error @ Error::Base(Base::Cancelled)) => return Err(error),
+                    Err(error) => tracing::warn!("{image}: {error}"),
+                    Ok(()) => {}
+                }
+            }
+            // What a repaired manifest names may be missing as well: this look finds it.
+            checked = self.check(names, true, &())?;
+        }
+        let still = self::bad(&checked);
+        Ok(Repaired { repaired: bad.difference(&still).cloned().collect(), checked })
+    }
+
+    /// Notes of each blob that something is wrong with that it is damaged, also if it is its size, or its file is gone.
+    fn distrust(&self, checked: &Checked) -> Result<()> {
+        self.base().update(|txn| {
+            for digest in bad(checked) {
+                txn.note_check(&digest, false)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn repair_from(&self, source: &dyn ImageSource, image: &str, progress: &dyn Progress) -> Result<()> {
+        // It may have been removed, or set to something else, since it was looked at.
+        let Some(root) = self.base().view(|view| root_of(view, image))? else { return Ok(()) };
+        let mut intake = Intake::new(self, source, progress, false)?;
+        let image = intake.walk(&root, false)?;
+        intake.copy()?;
+        for (digest, why) in intake.failures() {
+            tracing::warn!("{digest}: {why}");
+        }
+        while intake.publish(&[&image], &mut |_| Ok(()))?.is_none() {}
+        Ok(())
+    }
+}
+
+fn bad(checked: &Checked) -> BTreeSet<Digest> {
+    checked.problems.iter().map(|problem| problem.blob.digest.clone()).collect()
+}
+
+/// What a check calls an image: a ref's name, or a pin's digest.
+fn root_of(view: oci_store_base::View<'_>, image: &str) -> Result<Option<Descriptor>> {
+    if let Ok(name) = image.parse::<RefName>()
+        && let Some(found) = refs::get(view, &name)?
+    {
+        return Ok(Some(found.target));
+    }
+    match image.parse::<Digest>() {
+        Ok(digest) => refs::unnamed(view, refs::PIN, &digest),
+        Err(_) => Ok(None),
+    }
+}
