@@ -62,7 +62,11 @@ pub(crate) fn replace<T, E: From<Error>>(
         // It may be of any kind: a backend that opens another's folder would put its own files there.
         Err(Error::IndexLost { path: old_folder, why: "the store's config was gone".to_owned() })
     };
-    let next = Config { format: FORMAT, index: backend.name().to_owned(), epoch: config.epoch + 1, ..config.clone() };
+    let epoch = config.epoch.checked_add(1).ok_or_else(|| {
+        let why = format!("there is no epoch after {}", config.epoch);
+        Error::Config { path: own.join("config.json"), why }
+    })?;
+    let next = Config { format: FORMAT, index: backend.name().to_owned(), epoch, ..config.clone() };
     let folder = index_folder(own, next.epoch);
     // What an attempt left that did not get to its end.
     if folder.exists() {
