@@ -3,7 +3,7 @@
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +52,9 @@ pub(crate) fn new_id() -> u64 {
     (random >> 16).max(1)
 }
 
+/// A FIFO in its place is an error, and no wait.
+const NO_WAIT: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+
 impl Config {
     pub(crate) fn access(&self) -> Access {
         if self.shared { Access::Group } else { Access::Private }
@@ -60,13 +63,16 @@ impl Config {
     /// The config in the store's own folder, or `None` if there is none.
     pub(crate) fn read(own: &Path) -> Result<Option<(Self, Stamp)>> {
         let path = path(own);
-        let file = match fs::File::open(&path) {
+        let file = match fs::OpenOptions::new().read(true).custom_flags(NO_WAIT).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(path)(error)),
         };
         // Before it is read: if it is changed in between, the next look finds that it was.
         let meta = file.metadata().map_err(Error::io(&path))?;
+        if !meta.is_file() {
+            return Err(Error::Config { path, why: "it is not a file".to_owned() });
+        }
         let mut bytes = Vec::new();
         (&file).take(MOST + 1).read_to_end(&mut bytes).map_err(Error::io(&path))?;
         if bytes.len() as u64 > MOST {

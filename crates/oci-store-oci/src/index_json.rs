@@ -19,6 +19,9 @@ pub(crate) struct IndexJson {
     pub(crate) manifests: Vec<Descriptor>,
     #[serde(flatten)]
     pub(crate) other: Map<String, Value>,
+    /// It had entries that are no descriptors, and that are left out here.
+    #[serde(skip)]
+    pub(crate) is_lossy: bool,
 }
 
 fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
@@ -28,7 +31,7 @@ fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D
 impl IndexJson {
     pub(crate) fn new(manifests: Vec<Descriptor>) -> Self {
         let media_type = Some(crate::media_type::INDEX.to_owned());
-        Self { schema_version: 2, media_type, manifests, other: Map::new() }
+        Self { schema_version: 2, media_type, manifests, other: Map::new(), is_lossy: false }
     }
 
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
@@ -64,7 +67,8 @@ impl IndexJson {
                     false
                 }
             });
-            Self::parse_up_to(most, path, value.to_string().as_bytes())
+            let index = Self::parse_up_to(most, path, value.to_string().as_bytes())?;
+            Ok(Self { is_lossy: true, ..index })
         })
     }
 }

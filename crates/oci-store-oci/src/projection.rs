@@ -230,7 +230,9 @@ pub(crate) fn read_own(path: &Path) -> Result<(IndexJson, Look)> {
 
 fn judge(index: IndexJson, look: Look) -> Found {
     let generation = generation_of(&index);
-    let ours = annotation(&index, CHECKSUM).is_some_and(|sum| checksum(generation, &index).as_deref() == Some(sum));
+    let is_right = |sum| checksum(generation, &index).as_deref() == Some(sum);
+    // Whoever added what is no descriptor was not us, even if all the rest is ours.
+    let ours = !index.is_lossy && annotation(&index, CHECKSUM).is_some_and(is_right);
     if ours { Found::Ours { generation, index, look } } else { Found::Foreign { generation, index } }
 }
 

@@ -108,6 +108,18 @@ fn bad_entries_are_left_out_and_harm_nobody() {
     }
 }
 
+/// All the rest is as the store wrote it, the checksum too.
+#[test]
+fn an_entry_that_is_no_descriptor_does_not_stay() {
+    for bench in benches() {
+        let (store, _) = filled(&bench);
+        edit(store.root(), |entries| entries.push(json!({ "digest": "sha256:../x", "size": -1 })));
+        store.refresh().unwrap();
+        assert_eq!(index_json(store.root())["manifests"].as_array().unwrap().len(), 1);
+        assert_sound(&store);
+    }
+}
+
 #[test]
 fn what_others_lose_is_put_back_and_what_was_removed_stays_so() {
     for bench in benches() {

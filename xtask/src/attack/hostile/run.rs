@@ -77,7 +77,7 @@ impl Ran {
     /// What must never be, however a command ends: a panic, a signal, a hang, raw text of strangers on the terminal.
     pub(super) fn abnormal(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if !self.code().is_some_and(|code| code < 101) {
+        if self.code().is_none_or(|code| code >= 101) {
             lines.push(format!("{}: {}", self.output.status, short(&self.err())));
         }
         if self.cpu > MOST {
