@@ -39,6 +39,8 @@ enum Task {
     Model(attack::model::Args),
     /// Feed the program sources, folders and configs that are spoilt, and such that are only strange
     Hostile(attack::hostile::Args),
+    /// Fuzz what reads input of others
+    Fuzz(attack::fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Task::Controls(args) => attack::controls::run(&args),
         Task::Model(args) => attack::model::run(&args),
         Task::Hostile(args) => attack::hostile::run(&args),
+        Task::Fuzz(args) => attack::fuzz::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -79,18 +79,30 @@ impl Config {
             return Err(Error::Config { path, why: format!("it has more than {MOST} bytes") });
         }
         let stamp = Stamp { changed: changed(&meta), file: Arc::new(file) };
-        let why = |error: serde_json::Error| Error::Config { path: path.clone(), why: error.to_string() };
+        Ok(Some((Self::parse(&path, &bytes)?, stamp)))
+    }
+
+    /// Reads a config from its bytes; `path` is where they are.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let why = |error: serde_json::Error| Error::Config { path: path.to_owned(), why: error.to_string() };
         // The format first: a newer one may have other fields.
         #[derive(Deserialize)]
         struct Format {
             format: u32,
         }
-        let Format { format } = serde_json::from_slice(&bytes).map_err(why)?;
+        let Format { format } = serde_json::from_slice(bytes).map_err(why)?;
         if format > FORMAT {
-            let path = own.parent().unwrap_or(own).to_owned();
+            let path = path.ancestors().nth(2).unwrap_or(path).to_owned();
             return Err(Error::NewerFormat { path, found: format, known: FORMAT });
         }
-        Ok(Some((serde_json::from_slice(&bytes).map_err(why)?, stamp)))
+        serde_json::from_slice(bytes).map_err(why)
+    }
+
+    pub(crate) fn print(&self, path: &Path) -> Result<Vec<u8>> {
+        let why = |error: serde_json::Error| Error::Config { path: path.to_owned(), why: error.to_string() };
+        let mut text = serde_json::to_vec_pretty(self).map_err(why)?;
+        text.push(b'\n');
+        Ok(text)
     }
 
     /// Replaces the config, durably and atomically.
@@ -98,10 +110,7 @@ impl Config {
         let path = path(own);
         let file = tempfile::Builder::new().prefix("config.").suffix(TEMPORARY).tempfile_in(own);
         let mut file = file.map_err(Error::io(own))?;
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::Config { path: path.clone(), why: error.to_string() })?;
-        text.push(b'\n');
-        file.write_all(&text).map_err(Error::io(&path))?;
+        file.write_all(&self.print(&path)?).map_err(Error::io(&path))?;
         let mode = fs::Permissions::from_mode(self.access().file_mode());
         file.as_file().set_permissions(mode).map_err(Error::io(&path))?;
         file.as_file().sync_all().map_err(Error::io(&path))?;

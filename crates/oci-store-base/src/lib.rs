@@ -22,6 +22,9 @@ mod edges;
 mod error;
 mod file_locks;
 mod filesystem;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keeper;
 mod lease;
 mod locks;

@@ -12,6 +12,9 @@ mod destination;
 pub mod document;
 mod error;
 mod export;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod import;
 mod index_json;

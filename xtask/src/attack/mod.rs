@@ -4,6 +4,7 @@
 pub(crate) mod checker;
 pub(crate) mod controls;
 pub(crate) mod hostile;
+pub(crate) mod fuzz;
 pub(crate) mod inputs;
 pub(crate) mod interleave;
 pub(crate) mod model;
