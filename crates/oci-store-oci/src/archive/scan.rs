@@ -98,7 +98,9 @@ fn scan_at_most(most: usize, path: &Path, file: &File) -> Result<Members> {
         }
         let size = size_of(&entry, &extended).map_err(|why| wrong(&why))?;
         let extent = Extent { at: entry.raw_file_position(), size };
-        if extent.at.checked_add(size).is_none_or(|end| end > length) {
+        // With what fills its last block: an archive that lacks that was cut off, too.
+        let end = size.checked_next_multiple_of(512).and_then(|size| extent.at.checked_add(size));
+        if end.is_none_or(|end| end > length) {
             return Err(wrong("the archive ends before it does"));
         }
         let is_folder = match kind {
