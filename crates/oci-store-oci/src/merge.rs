@@ -130,8 +130,19 @@ fn is_newer(view: oci_store_base::View<'_>, generation: u64, name: &RefName, ent
     if let Some(ours) = refs::get(view, name)? {
         return Ok(ours.target.digest != entry.digest && ours.generation <= generation);
     }
-    let removed = refs::removed(view, name.as_str())?;
-    Ok(!removed.is_some_and(|old| old.generation > generation && old.digest == entry.digest))
+    let Some(old) = refs::removed(view, name.as_str())?.filter(|old| old.generation > generation) else {
+        return Ok(true);
+    };
+    if old.digest == entry.digest {
+        return Ok(false);
+    }
+    if generation == 0 {
+        // Its writer keeps no annotations, so nothing says what it had read: the name may be made anew.
+        return Ok(true);
+    }
+    // What the name meant before its last target, or something new: the removal came after the file was read.
+    tracing::warn!("{name}: removed here, and written by another tool as {}: it stays removed", entry.digest);
+    Ok(false)
 }
 
 fn label(entry: &Descriptor) -> String {

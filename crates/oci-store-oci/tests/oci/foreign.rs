@@ -149,6 +149,37 @@ fn what_others_lose_is_put_back_and_what_was_removed_stays_so() {
 }
 
 #[test]
+fn a_stale_file_does_not_bring_back_what_a_ref_meant_before_it_was_set_and_removed() {
+    for bench in benches() {
+        let (store, _) = filled(&bench);
+        let mut images = Images::default();
+        let (older, newer) = (images.simple("older"), images.simple("newer"));
+        images.name("ref", &older);
+        images.name("newer", &newer);
+        import(&store, &images, "ref").unwrap();
+        import(&store, &images, "newer").unwrap();
+        store.tag(&older.digest.to_string(), &name("keeps"), Condition::Any).unwrap();
+        // Read by a tool, then set and removed here, then written by the tool, with one more.
+        let mut stale = index_json(store.root());
+        store.tag("newer", &name("ref"), Condition::Any).unwrap();
+        store.remove_ref(&name("ref")).unwrap();
+        stale["manifests"].as_array_mut().unwrap().push(named("new", &older));
+        write(store.root(), &stale);
+        store.refresh().unwrap();
+        assert_eq!(refs(&store).into_keys().collect::<Vec<_>>(), ["keeps", "new", "newer", "ours"]);
+        // A tool that has seen the removal, and one that does not say what it has seen, make it anew.
+        edit(store.root(), |entries| entries.push(named("ref", &older)));
+        store.refresh().unwrap();
+        assert_eq!(refs(&store)["ref"], older.digest);
+        store.remove_ref(&name("ref")).unwrap();
+        write(store.root(), &json!({ "schemaVersion": 2, "manifests": [named("ref", &newer)] }));
+        store.refresh().unwrap();
+        assert_eq!(refs(&store)["ref"], newer.digest);
+        assert_sound(&store);
+    }
+}
+
+#[test]
 fn the_newer_of_two_changes_wins() {
     for bench in benches() {
         let (store, ours) = filled(&bench);
