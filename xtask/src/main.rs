@@ -41,6 +41,8 @@ enum Task {
     Hostile(attack::hostile::Args),
     /// Fuzz what reads input of others
     Fuzz(attack::fuzz::Args),
+    /// Many processes do everything at once to one store, some are killed; nothing may be lost
+    Soak(attack::soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Task::Model(args) => attack::model::run(&args),
         Task::Hostile(args) => attack::hostile::run(&args),
         Task::Fuzz(args) => attack::fuzz::run(&args),
+        Task::Soak(args) => attack::soak::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

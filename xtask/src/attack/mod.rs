@@ -10,6 +10,7 @@ pub(crate) mod interleave;
 pub(crate) mod model;
 pub(crate) mod program;
 pub(crate) mod race;
+pub(crate) mod soak;
 
 use anyhow::{Result, bail};
 

@@ -1,0 +1,142 @@
+//! Import, export, and reading.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use oci_store::{Digest, ExportOptions, ImportOptions, Layout, Selection};
+
+use crate::outcome::{End, Failed, Outcome};
+use crate::record::Call;
+use crate::refs::{digest_of, name_of};
+use crate::thread::Worker;
+
+impl Worker {
+    pub(crate) fn import(&mut self) -> Result<(), Failed> {
+        let (source, image, digest) = self.image()?;
+        let name = self.name();
+        let outside = self.outside();
+        self.call("import", Call::new("set", format!("ref:{name}"), &digest), |worker| {
+            if outside {
+                let source = source.to_string_lossy();
+                worker.program(&["import", "--sref", &image, "--dref", &name, &source])?;
+                return Ok(digest.clone());
+            }
+            let layout = Layout::open(&source)?;
+            let one = Selection::One { source: Some(&image), name: Some(&name_of(&name)?) };
+            let imported = worker.store.import(&layout, &one, &ImportOptions::default(), &())?;
+            match &imported[..] {
+                [one] if !one.incomplete => Ok(one.target.digest.to_string()),
+                other => Err(End::Bad(format!("imported {other:?}"))),
+            }
+        })
+    }
+
+    /// A whole source, each image under its own name.
+    pub(crate) fn import_all(&mut self) -> Result<(), Failed> {
+        let (source, ..) = self.image()?;
+        let of_source = self.images.iter().filter(|image| image.source == source);
+        let calls: Vec<Call> =
+            of_source.map(|image| Call::new("set", format!("ref:{}", image.name), &image.digest)).collect();
+        let outside = self.outside();
+        self.calls("import --all", &calls, |worker| {
+            let mut run = || -> Outcome {
+                if outside {
+                    return worker.program(&["import", "--all", &source.to_string_lossy()]).map(drop);
+                }
+                let layout = Layout::open(&source)?;
+                worker.store.import(&layout, &Selection::All, &ImportOptions::default(), &())?;
+                Ok(())
+            };
+            let end = run();
+            let word = |call: &Call| end.is_ok().then(|| format!("ok {}", call.value));
+            (calls.iter().map(word).collect(), end)
+        })
+    }
+
+    /// Into a folder of its own, which is handed over to be examined when it is whole.
+    pub(crate) fn export(&mut self) -> Result<(), Failed> {
+        self.counted += 1;
+        let folder = self.job.folder.join(format!("exports/{}-{}", self.label, self.counted));
+        let name = self.name();
+        self.export_to("export", &name, &folder, &name)?;
+        if folder.join("index.json").exists() {
+            fs::rename(&folder, self.job.folder.join(format!("exported/{}-{}", self.label, self.counted)))?;
+        } else if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Into a folder that others export into at the same time, each under its own names.
+    pub(crate) fn export_together(&mut self) -> Result<(), Failed> {
+        self.counted += 1;
+        let folder = self.job.folder.join(format!("together/{}", self.random.below(2)));
+        let (name, as_name) = (self.name(), format!("x{}-{}", self.label, self.counted % 8));
+        self.export_to("export together", &name, &folder, &as_name)
+    }
+
+    fn export_to(&mut self, kind: &str, name: &str, to: &Path, as_name: &str) -> Result<(), Failed> {
+        let folder = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let outside = self.outside();
+        let calls = [
+            Call::new("get", format!("ref:{name}"), "-"),
+            Call::new("set", format!("exported:{folder}:{as_name}"), "?"),
+        ];
+        self.calls(kind, &calls, |worker| {
+            let mut run = || -> Outcome<String> {
+                if outside {
+                    let to = to.to_string_lossy();
+                    return digest_of(&worker.program(&["--format", "json", "export", "--dref", as_name, name, &to])?);
+                }
+                let options = ExportOptions::default();
+                let exported = worker.store.export(name, to, &name_of(as_name)?, options, &())?;
+                Ok(exported.target.digest.to_string())
+            };
+            let done = run();
+            let answer = crate::thread::answer(&done);
+            (vec![answer.clone(), answer], done.map(drop))
+        })
+    }
+
+    /// The manifest of an image, with its bytes verified, and then those of a layer.
+    pub(crate) fn cat(&mut self) -> Result<(), Failed> {
+        let (.., digest) = self.image()?;
+        let outside = self.outside();
+        self.plain("cat", |worker| {
+            let manifest = worker.read(&digest, outside)?;
+            let manifest: serde_json::Value =
+                serde_json::from_slice(&manifest).map_err(|error| End::Bad(format!("{digest}: {error}")))?;
+            let layer = manifest["layers"].as_array().and_then(|layers| layers.first()).map(|l| &l["digest"]);
+            let layer =
+                layer.and_then(|digest| digest.as_str()).ok_or_else(|| End::Bad(format!("{digest}: layers")))?;
+            worker.read(layer, false).map(drop)
+        })
+    }
+
+    fn read(&mut self, digest: &str, outside: bool) -> Outcome<Vec<u8>> {
+        if outside {
+            return self.program(&["cat", digest]);
+        }
+        let digest: Digest = digest.parse::<Digest>()?;
+        let mut bytes = Vec::new();
+        self.store.base().read_blob_verified(&digest)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A digest by its beginning; there may be several.
+    pub(crate) fn resolve(&mut self) -> Result<(), Failed> {
+        let (.., digest) = self.image()?;
+        let length = "sha256:".len() + usize::try_from(2 + self.random.below(12))?;
+        let prefix: String = digest.chars().take(length).collect();
+        let outside = self.outside();
+        self.plain("resolve", |worker| {
+            let found = if outside {
+                digest_of(&worker.program(&["--format", "json", "resolve", &prefix])?)?
+            } else {
+                worker.store.base().view(|view| view.resolve(&prefix))?.to_string()
+            };
+            if found.starts_with(&prefix) { Ok(()) } else { Err(End::Bad(format!("{prefix} is {found}"))) }
+        })
+    }
+}
