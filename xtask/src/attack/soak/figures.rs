@@ -25,6 +25,9 @@ pub(crate) struct Figures {
     pub(crate) open_calls: u64,
     /// Registers with more orders than can be looked at.
     pub(crate) undecided: u64,
+    /// Looks at the store, and how many of them found the index that was asked for: workers convert it.
+    pub(crate) looks: u64,
+    pub(crate) looks_at_index: u64,
     /// The most of any worker, in KiB of anonymous memory.
     pub(crate) memory: u64,
     /// The most of any worker.
@@ -54,6 +57,8 @@ impl Figures {
         self.calls += other.calls;
         self.open_calls += other.open_calls;
         self.undecided += other.undecided;
+        self.looks += other.looks;
+        self.looks_at_index += other.looks_at_index;
         self.memory = self.memory.max(other.memory);
         self.descriptors = self.descriptors.max(other.descriptors);
         self.recovery = self.recovery.max(other.recovery);
@@ -80,8 +85,15 @@ impl fmt::Display for Figures {
         }
         writeln!(
             f,
-            "  beside them: {} kill -9 and {} stops of {} workers, {} collections ({} killed), {} foreign writes",
-            self.kills, self.stops, self.started, self.collections, self.collections_killed, self.foreign_writes
+            "  beside them: {} kill -9 and {} stops of {} workers, {} collections ({} killed), {} foreign writes; \
+             {} % of the time over this index",
+            self.kills,
+            self.stops,
+            self.started,
+            self.collections,
+            self.collections_killed,
+            self.foreign_writes,
+            100 * self.looks_at_index / self.looks.max(1)
         )?;
         writeln!(
             f,

@@ -137,7 +137,11 @@ fn over_index(args: &Args, settings: &Settings, tally: &mut Tally) -> Result<Fig
             return Ok(figures);
         }
         let case = format!("soak --index {} --seed {seed}", settings.index);
-        let outcome = round::run(settings, seed, left).with_context(|| case.clone())?;
+        let outcome = match round::run(settings, seed, left) {
+            // A store without a guard may be so broken that it can't even be judged.
+            Err(error) if settings.without.is_some() => round::Outcome::of_error(&error),
+            outcome => outcome.with_context(|| case.clone())?,
+        };
         figures.add(outcome.figures);
         let fell = !outcome.fallen.is_empty();
         tally.fell(&case, outcome.fallen);

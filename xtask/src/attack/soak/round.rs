@@ -22,6 +22,13 @@ pub(crate) struct Outcome {
     pub(crate) fallen: Vec<String>,
 }
 
+impl Outcome {
+    /// Of a round that could not go on.
+    pub(crate) fn of_error(error: &anyhow::Error) -> Self {
+        Self { figures: Figures::default(), fallen: vec![format!("{error:#}")] }
+    }
+}
+
 /// Nothing at all was done for so long: they wait for each other.
 const DEADLOCK: Duration = Duration::from_secs(60);
 

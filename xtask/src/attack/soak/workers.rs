@@ -77,6 +77,9 @@ impl<'s> Workers<'s> {
         }
         if now >= self.next_sample {
             self.next_sample = now + Duration::from_millis(250);
+            let config = fs::read_to_string(self.folder.join("store/.oci-store/config.json"))?;
+            self.figures.looks += 1;
+            self.figures.looks_at_index += u64::from(config.contains(&format!("\"{}\"", self.settings.index)));
             for worker in &self.workers {
                 let (memory, descriptors) = worker.needs();
                 self.figures.memory = self.figures.memory.max(memory);
