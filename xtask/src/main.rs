@@ -43,6 +43,8 @@ enum Task {
     Fuzz(attack::fuzz::Args),
     /// Many processes do everything at once to one store, some are killed; nothing may be lost
     Soak(attack::soak::Args),
+    /// Kill commands before each of their system calls in turn, and look what is left
+    Crash(attack::crash::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Hostile(args) => attack::hostile::run(&args),
         Task::Fuzz(args) => attack::fuzz::run(&args),
         Task::Soak(args) => attack::soak::run(&args),
+        Task::Crash(args) => attack::crash::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

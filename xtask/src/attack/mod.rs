@@ -11,6 +11,12 @@ pub(crate) mod model;
 pub(crate) mod program;
 pub(crate) mod race;
 pub(crate) mod soak;
+pub(crate) mod commands;
+pub(crate) mod crash;
+pub(crate) mod inputs;
+pub(crate) mod patience;
+pub(crate) mod program;
+pub(crate) mod trace;
 
 use anyhow::{Result, bail};
 
