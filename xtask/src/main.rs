@@ -45,6 +45,8 @@ enum Task {
     Soak(attack::soak::Args),
     /// Kill commands before each of their system calls in turn, and look what is left
     Crash(attack::crash::Args),
+    /// Make each of a command's system calls fail in turn, in every way, and look what is said and left
+    Faults(attack::faults::Args),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => attack::fuzz::run(&args),
         Task::Soak(args) => attack::soak::run(&args),
         Task::Crash(args) => attack::crash::run(&args),
+        Task::Faults(args) => attack::faults::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ pub(crate) mod race;
 pub(crate) mod soak;
 pub(crate) mod commands;
 pub(crate) mod crash;
+pub(crate) mod faults;
 pub(crate) mod inputs;
 pub(crate) mod patience;
 pub(crate) mod program;

@@ -69,6 +69,11 @@ impl Lab {
         self.folder.path()
     }
 
+    /// Where the sources lie.
+    pub(crate) fn input(&self) -> PathBuf {
+        self.path().join("input")
+    }
+
     /// The words of a command in a case, not started.
     pub(crate) fn command(&self, case: &Case, line: &str) -> Command {
         let words = line.split_whitespace().map(|word| match word {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use nix::unistd::Pid;
 
+use super::object;
 use super::object::Object::{self, At, Descriptor};
 
 /// Calls of which the same may be expected, and that can fail for the same reasons.
@@ -149,6 +150,15 @@ impl Call {
             _ => 0,
         };
         flags & (libc::O_CREAT | libc::O_TRUNC) as u64 != 0
+    }
+
+    /// Whether it gives a lock back, which can't fail.
+    pub(crate) fn releases(&self) -> bool {
+        match self.name() {
+            "flock" => self.arguments[1] == libc::LOCK_UN as u64,
+            "fcntl" => object::half(self.pid, self.arguments[2]) == Some(libc::F_UNLCK),
+            _ => false,
+        }
     }
 
     /// Whether what lies on disk, or who holds a lock, can be another after it than before.

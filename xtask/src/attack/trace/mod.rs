@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-pub(crate) use call::Call;
+pub(crate) use call::{Call, Class};
 
 /// What becomes of a system call that is about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) enum Answer {
     Kill,
     /// It is not made, and fails so.
     Fail(Errno),
+    /// It is not made, and seems to have this result.
+    Pretend(i64),
     /// It is made with its size, the argument of that number, reduced.
     Shorten { argument: usize, to: u64 },
 }
@@ -120,7 +122,7 @@ struct Tracer {
 }
 
 enum Changed {
-    Result(Errno),
+    Result(i64),
     /// A register of which the program believes that calls keep it.
     Argument(usize, u64),
 }
@@ -189,11 +191,8 @@ impl Tracer {
                 killpg(self.main, Signal::SIGKILL)?;
                 return Ok(false);
             }
-            Answer::Fail(error) => {
-                registers::no_call(&mut registers);
-                registers::set(pid, registers)?;
-                self.changed.insert(pid, Changed::Result(error));
-            }
+            Answer::Fail(error) => self.no_call(pid, registers, -(error as i64))?,
+            Answer::Pretend(result) => self.no_call(pid, registers, result)?,
             Answer::Shorten { argument, to } => {
                 let before = registers::arguments(&registers).get(argument).copied().unwrap_or_default();
                 registers::set_argument(&mut registers, argument, to);
@@ -204,11 +203,17 @@ impl Tracer {
         Ok(true)
     }
 
+    fn no_call(&mut self, pid: Pid, mut registers: registers::Registers, result: i64) -> nix::Result<()> {
+        registers::no_call(&mut registers);
+        self.changed.insert(pid, Changed::Result(result));
+        registers::set(pid, registers)
+    }
+
     fn exit(&mut self, pid: Pid) -> nix::Result<bool> {
         if let Some(changed) = self.changed.remove(&pid) {
             let mut registers = registers::get(pid)?;
             match changed {
-                Changed::Result(error) => registers::set_result(&mut registers, -(error as i64)),
+                Changed::Result(result) => registers::set_result(&mut registers, result),
                 Changed::Argument(argument, before) => registers::set_argument(&mut registers, argument, before),
             }
             registers::set(pid, registers)?;

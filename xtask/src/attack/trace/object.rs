@@ -54,6 +54,13 @@ fn low(descriptor: u64) -> i32 {
     (descriptor & 0xffff_ffff) as u32 as i32
 }
 
+/// The beginning of a piece of memory of a process: 16 bits.
+pub(super) fn half(pid: Pid, address: u64) -> Option<i32> {
+    let mut bytes = [0; 2];
+    File::open(format!("/proc/{pid}/mem")).ok()?.read_exact_at(&mut bytes, address).ok()?;
+    Some(i16::from_ne_bytes(bytes).into())
+}
+
 /// A path in the memory of a process.
 fn text(pid: Pid, address: u64) -> Option<PathBuf> {
     let memory = File::open(Path::new("/proc").join(pid.to_string()).join("mem")).ok()?;
