@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// How long any small command may take (I7). It takes milliseconds; the machine may be busy.
-pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+/// How long any small command may take (I7). It takes milliseconds, and the machine may be busy.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// How a command ended.
 #[derive(Debug)]
@@ -41,19 +41,20 @@ pub(crate) fn run(command: &mut Command) -> Result<Ended> {
     let (output, hung) = std::thread::scope(|scope| {
         let watch = scope.spawn(move || {
             let late = waits.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout);
-            if late {
+            late.then(|| {
+                let doing = doing(group);
                 let _ = killpg(group, Signal::SIGKILL);
-            }
-            late
+                doing
+            })
         });
         let output = child.wait_with_output();
         drop(done);
-        (output, watch.join().unwrap_or(false))
+        (output, watch.join().unwrap_or_default())
     });
     let output = output?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let wrong = if hung {
-        Some(format!("I7: still at it after {} s: {}", LIMIT.as_secs(), stderr.trim()))
+    let wrong = if let Some(doing) = hung {
+        Some(format!("I7: still at it after {} s, {doing}: {}", LIMIT.as_secs(), stderr.trim()))
     } else if let Some(signal) = output.status.signal() {
         Some(format!("I9: died by signal {signal}: {}", stderr.trim()))
     } else if stderr.contains("panicked at") {
@@ -63,4 +64,15 @@ pub(crate) fn run(command: &mut Command) -> Result<Ended> {
     };
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok(Ended { code: output.status.code(), stdout, stderr, wrong })
+}
+
+/// What the threads of a process are doing: the state of each, and the system call in which it is, as the kernel tells.
+fn doing(process: Pid) -> String {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return "gone".to_owned() };
+    let look = |task: std::fs::DirEntry| {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let state = read("stat").rsplit(')').next().unwrap_or_default().trim().chars().next().unwrap_or('?');
+        format!("{state} in {} {}", read("syscall").split_whitespace().next().unwrap_or("?"), read("wchan"))
+    };
+    tasks.flatten().map(look).collect::<Vec<_>>().join(", ")
 }
