@@ -104,7 +104,8 @@ impl Injected {
 
     /// SQLite could not bring what it has in its log, synced, into its database: then the log is still there.
     fn is_checkpoint(&self) -> bool {
-        self.object.ends_with("index.sqlite") && self.object.with_extension("sqlite-wal").exists()
+        let log = self.object.with_extension("sqlite-wal");
+        self.object.ends_with("index.sqlite") && std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
     }
 
     /// What is wrong with how the program ended.
