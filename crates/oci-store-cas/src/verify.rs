@@ -44,6 +44,8 @@ impl<R: Read> VerifyReader<R> {
                 Ok(0) => return Ok(self.passed),
                 Ok(n) => passed(n as u64)?,
                 Err(Error::Stream(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever is told has no path; the blob's name is what there is.
+                Err(Error::Stream(error)) => return Err(Error::io(self.digest.to_string())(error)),
                 Err(error) => return Err(error),
             }
         }

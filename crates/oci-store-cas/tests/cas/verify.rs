@@ -94,3 +94,16 @@ fn an_error_of_the_callback_ends_it() {
     let error = VerifyReader::new(io::repeat(0), &sha256(b""), None).unwrap().check(&mut stop).unwrap_err();
     assert!(matches!(error, Error::BatchName(_)));
 }
+
+#[test]
+fn an_error_of_reading_names_the_blob() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::from_raw_os_error(5))
+        }
+    }
+    let error = VerifyReader::new(Broken, &sha256(b"x"), None).unwrap().check(&mut |_| Ok(())).unwrap_err();
+    let Error::Io { path, source } = &error else { panic!("{error:?}") };
+    assert_eq!((path.to_str().unwrap(), source.raw_os_error()), (sha256(b"x").to_string().as_str(), Some(5)));
+}
