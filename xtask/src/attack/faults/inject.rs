@@ -29,6 +29,10 @@ pub(super) struct Injected {
     mischief: Mischief,
     /// The file had been written to since it was synced last.
     unsynced: bool,
+    /// It was written anew after that. The names in a folder are no pages: whoever syncs them later, syncs them.
+    renewed: bool,
+    /// And then it was synced.
+    resynced: bool,
 }
 
 impl Display for Injected {
@@ -78,11 +82,24 @@ impl Fault {
                 Some(Class::Sync) => written.remove(&object) || object.is_dir(),
                 _ => false,
             };
+            if let Some(before) = injected.as_mut().filter(|before| before.object == object) {
+                before.renewed |= matches!(call.class(), Some(Class::Write | Class::Copy));
+                before.resynced |= before.renewed && call.class() == Some(Class::Sync);
+            }
             match (&injected, call.class()) {
                 (None, Some(class)) if calls >= self.call => {
                     let all = mischief::all(call);
                     let Some(mischief) = all.get(self.way % all.len().max(1)).copied() else { return Answer::Go };
-                    injected = Some(Injected { name: call.name(), class, object, mischief, unsynced });
+                    let renewed = object.is_dir();
+                    injected = Some(Injected {
+                        name: call.name(),
+                        class,
+                        object,
+                        mischief,
+                        unsynced,
+                        renewed,
+                        resynced: false,
+                    });
                     mischief.answer(call, self.hidden)
                 }
                 (Some(before), Some(class)) if self.lasting && before.goes_on(class, &object) => {
@@ -122,6 +139,7 @@ impl Injected {
             // Whoever syncs the same file once more is told that all is well, and it isn't.
             if self.class == Class::Sync
                 && self.unsynced
+                && !self.resynced
                 && self.mischief != Mischief::Fails(nix::errno::Errno::EINTR)
                 && !self.is_checkpoint()
             {
