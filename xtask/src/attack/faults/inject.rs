@@ -31,8 +31,8 @@ pub(super) struct Injected {
     unsynced: bool,
     /// It was written anew after that. The names in a folder are no pages: whoever syncs them later, syncs them.
     renewed: bool,
-    /// And then it was synced.
-    resynced: bool,
+    /// And then it was synced; or it was thrown away.
+    made_good: bool,
 }
 
 impl Display for Injected {
@@ -84,7 +84,8 @@ impl Fault {
             };
             if let Some(before) = injected.as_mut().filter(|before| before.object == object) {
                 before.renewed |= matches!(call.class(), Some(Class::Write | Class::Copy));
-                before.resynced |= before.renewed && call.class() == Some(Class::Sync);
+                before.made_good |= before.renewed && call.class() == Some(Class::Sync);
+                before.made_good |= call.class() == Some(Class::Unlink);
             }
             match (&injected, call.class()) {
                 (None, Some(class)) if calls >= self.call => {
@@ -98,7 +99,7 @@ impl Fault {
                         mischief,
                         unsynced,
                         renewed,
-                        resynced: false,
+                        made_good: false,
                     });
                     mischief.answer(call, self.hidden)
                 }
@@ -139,7 +140,7 @@ impl Injected {
             // Whoever syncs the same file once more is told that all is well, and it isn't.
             if self.class == Class::Sync
                 && self.unsynced
-                && !self.resynced
+                && !self.made_good
                 && self.mischief != Mischief::Fails(nix::errno::Errno::EINTR)
                 && !self.is_checkpoint()
             {
