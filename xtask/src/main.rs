@@ -47,6 +47,8 @@ enum Task {
     Crash(attack::crash::Args),
     /// Make each of a command's system calls fail in turn, in every way, and look what is said and left
     Faults(attack::faults::Args),
+    /// Cut the power at any moment: what was not flushed is gone, in any order (needs root)
+    Powercut(attack::powercut::Args),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Task::Soak(args) => attack::soak::run(&args),
         Task::Crash(args) => attack::crash::run(&args),
         Task::Faults(args) => attack::faults::run(&args),
+        Task::Powercut(args) => attack::powercut::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

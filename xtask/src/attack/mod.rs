@@ -8,6 +8,7 @@ pub(crate) mod fuzz;
 pub(crate) mod inputs;
 pub(crate) mod interleave;
 pub(crate) mod model;
+pub(crate) mod powercut;
 pub(crate) mod program;
 pub(crate) mod race;
 pub(crate) mod soak;
