@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// So many seeds, one after the other
     #[arg(long, default_value_t = 1)]
     seeds: u64,
-    /// Take guards of the program out while its work is recorded; it must be built for attacks
+    /// Take guards of the program out while it works; it must be built for attacks
     #[arg(long, value_name = "GUARD")]
     without: Option<String>,
     /// Mount the filesystem with these options as well
@@ -139,7 +139,14 @@ impl Campaign<'_> {
     }
 
     fn shut_down(&mut self, filesystem: Filesystem, index: &'static str, seed: u64, tally: &mut Tally) -> Result<()> {
-        let shutdown = Shutdown { filesystem, index, seed, program: &self.program, stop: self.room.stop };
+        let shutdown = Shutdown {
+            filesystem,
+            index,
+            seed,
+            program: &self.program,
+            without: self.args.without.as_deref(),
+            stop: self.room.stop,
+        };
         let room = &mut self.room;
         let (times, commands) = shutdown.all(self.args.shutdowns, tally, || room.boot())?;
         println!("{}/{index} seed {seed}: {times} shutdowns, {commands} commands acknowledged", filesystem.name());

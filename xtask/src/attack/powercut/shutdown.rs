@@ -35,6 +35,8 @@ pub(super) struct Shutdown<'s> {
     pub(super) index: &'static str,
     pub(super) seed: u64,
     pub(super) program: &'s Program,
+    /// The guards that are taken out while the workers work.
+    pub(super) without: Option<&'s str>,
     /// Set when all is to end.
     pub(super) stop: &'s AtomicBool,
 }
@@ -58,7 +60,8 @@ impl Shutdown<'_> {
         let mut mounted = self.filesystem.mount(&disk, &mountpoint, None)?;
         let places = Places::new(mounted.folder(), &sources);
         self.program.must(&places.store, ["list", "--index", self.index])?;
-        let mut workers: Vec<Worker> = (0..WORKERS).map(|number| Worker::new(number, self.seed, &digests)).collect();
+        let mut workers: Vec<Worker> =
+            (0..WORKERS).map(|number| Worker::new(number, self.seed, &digests, self.without)).collect();
         let mut chance = Chance::new(self.seed);
         for nth in 0..times {
             if self.stop.load(Ordering::Relaxed) {

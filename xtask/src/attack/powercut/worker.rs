@@ -16,6 +16,8 @@ pub(super) struct Worker {
     chance: Chance,
     /// Images to import: their names and digests.
     images: Vec<(String, String)>,
+    /// The guards that are taken out of its commands.
+    without: Option<String>,
     /// What was acknowledged.
     state: State,
     /// What there is if the command under way was done.
@@ -25,10 +27,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(number: usize, seed: u64, images: &[(String, String)]) -> Self {
+    pub(super) fn new(number: usize, seed: u64, images: &[(String, String)], without: Option<&str>) -> Self {
         let chance = Chance::new(seed.wrapping_mul(1000).wrapping_add(number as u64));
         let images = images.to_vec();
-        Self { name: format!("w{number}-"), chance, images, state: State::default(), next: None, acknowledged: 0 }
+        let (name, without) = (format!("w{number}-"), without.map(str::to_owned));
+        Self { name, chance, images, without, state: State::default(), next: None, acknowledged: 0 }
     }
 
     /// What its refs begin with.
@@ -47,6 +50,9 @@ impl Worker {
         while !over.load(Ordering::Relaxed) {
             let (args, next) = self.any(places);
             let mut command = program.command(&places.store, &args);
+            if let Some(guards) = &self.without {
+                command.env("OCI_STORE_WITHOUT", guards);
+            }
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("does not start")?;
             self.next = Some(next);
             let mut error = String::new();
