@@ -57,6 +57,10 @@ pub(crate) struct Args {
     /// So many times, shut ext4 and XFS down under several processes as well
     #[arg(long, value_name = "N", default_value_t = 0)]
     shutdowns: usize,
+    /// So many images at a time; by default twice as many as there are processors, as half of the time is spent
+    /// waiting for mounts
+    #[arg(long)]
+    threads: Option<usize>,
     /// Replay cases of a recording; one is left where something fell
     #[arg(long, value_name = "FILE")]
     recording: Option<PathBuf>,
@@ -173,7 +177,7 @@ impl Campaign<'_> {
             stop: self.room.stop,
         };
         let begin = Instant::now();
-        let counts = replay.all(&cases, threads(), tally)?;
+        let counts = replay.all(&cases, self.args.threads.unwrap_or_else(threads), tally)?;
         let total = counts.images.values().sum();
         report(recording, &counts, total, begin);
         Ok(total)
@@ -192,7 +196,6 @@ fn report(recording: &Recording, counts: &Counts, total: usize, begin: Instant) 
     );
 }
 
-/// Half of the time is spent waiting for mounts.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get() * 2)
 }

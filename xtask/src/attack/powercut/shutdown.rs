@@ -91,8 +91,10 @@ impl Shutdown<'_> {
             while ended.load(Ordering::Relaxed) < commands && threads.iter().all(|thread| !thread.is_finished()) {
                 std::thread::sleep(Duration::from_millis(1));
             }
+            // What ends from now on was not acknowledged before the cut: a sync that it comes into may still say that all
+            // is well, which nobody would have heard.
+            over.store(true, Ordering::SeqCst);
             let shut = shut_down(mounted.folder());
-            over.store(true, Ordering::Relaxed);
             for thread in threads {
                 match thread.join() {
                     Ok(done) => done?,

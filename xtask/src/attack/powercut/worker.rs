@@ -61,9 +61,10 @@ impl Worker {
             }
             let status = child.wait()?;
             if !status.success() {
-                // The filesystem is down a moment before it is over.
-                std::thread::sleep(std::time::Duration::from_millis(200));
-                anyhow::ensure!(over.load(Ordering::Relaxed), "{}: {status}: {}", args.join(" "), error.trim());
+                anyhow::ensure!(over.load(Ordering::SeqCst), "{}: {status}: {}", args.join(" "), error.trim());
+                return Ok(());
+            }
+            if over.load(Ordering::SeqCst) {
                 return Ok(());
             }
             self.state = self.next.take().unwrap_or_default();
