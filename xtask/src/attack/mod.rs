@@ -2,22 +2,20 @@
 //! code with it what is left. What they have in common is here; what they found is in `docs/reliability.md`.
 
 pub(crate) mod checker;
+pub(crate) mod commands;
 pub(crate) mod controls;
-pub(crate) mod hostile;
+pub(crate) mod crash;
+pub(crate) mod faults;
 pub(crate) mod fuzz;
+pub(crate) mod hostile;
 pub(crate) mod inputs;
 pub(crate) mod interleave;
 pub(crate) mod model;
+pub(crate) mod patience;
 pub(crate) mod powercut;
 pub(crate) mod program;
 pub(crate) mod race;
 pub(crate) mod soak;
-pub(crate) mod commands;
-pub(crate) mod crash;
-pub(crate) mod faults;
-pub(crate) mod inputs;
-pub(crate) mod patience;
-pub(crate) mod program;
 pub(crate) mod trace;
 
 use anyhow::{Result, bail};
