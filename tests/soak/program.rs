@@ -24,13 +24,13 @@ impl Worker {
         if status.success() {
             return Ok(stdout);
         }
+        if kill.is_some() && status.signal() == Some(9) {
+            return Err(End::Killed);
+        }
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
         let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
         let [error] = errors[..] else {
-            return Err(match status.signal() {
-                Some(9) if kill.is_some() => End::Killed,
-                _ => End::Bad(format!("{args:?}: {status}: {stderr:?} is not one error line")),
-            });
+            return Err(End::Bad(format!("{args:?}: {status}: {stderr:?} is not one error line")));
         };
         Err(match status.code() {
             Some(4) => End::Absent,

@@ -1,5 +1,7 @@
 //! What a power cut needs of the machine, and a room of its own there: mounts that nobody else sees and that go with
-//! this process, however it ends, and with them their loop devices.
+//! this process, and with them their loop devices. SIGINT and SIGTERM end it in order. SIGKILL may come while a thread
+//! waits for a disk that this process itself serves: then that thread stays until the connection is aborted
+//! (`/sys/fs/fuse/connections/*/abort`).
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -92,7 +92,9 @@ impl<'s> Workers<'s> {
     fn start(&mut self) -> Result<()> {
         let number = self.next;
         self.next += 1;
-        let operations = 50 + self.dice.below(3000);
+        // Most end by themselves before they are killed; a few stay.
+        let most = if self.dice.below(8) == 0 { 5000 } else { 100 };
+        let operations = 5 + self.dice.below(most);
         let errors = File::create(self.folder.join(format!("errors/{number}")))?;
         let mut command = Command::new(&self.settings.worker);
         command.arg(self.folder.join("store")).arg(self.settings.program.path()).arg(&self.settings.index);
@@ -130,7 +132,7 @@ impl<'s> Workers<'s> {
     /// Kills one, or stops it for a while: alone, or with the processes that it has started.
     fn disturb(&mut self) -> Result<()> {
         let at = usize::try_from(self.dice.below(self.workers.len() as u64))?;
-        let (is_kill, with_group) = (self.dice.below(2) == 0, self.dice.below(4) != 0);
+        let (is_kill, with_group) = (self.dice.below(3) == 0, self.dice.below(4) != 0);
         let at_most = self.dice.below(LONGEST_STOP);
         let length = Duration::from_millis(10 + self.dice.below(at_most));
         let Some(worker) = self.workers.get_mut(at) else { return Ok(()) };
