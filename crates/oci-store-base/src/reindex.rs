@@ -6,7 +6,6 @@ use std::path::Path;
 
 use oci_store_cas::{Blob, Cas, Digest};
 use oci_store_index::IndexExt;
-use rustix::io::Errno;
 
 use crate::replace::{Replacing, copy_rows, replace};
 use crate::schema;
@@ -178,17 +177,15 @@ impl Rebuild<'_> {
     }
 }
 
-/// Notes why something of the index before can't be read. It is no loss but a failure where it may be read another
-/// time: where there is no room, no right, no descriptor left.
+/// Notes why something of the index before can't be read. What the system refuses is no loss but a failure, as it may be
+/// read another time: there is no room, no right, no descriptor left, or the disk fails. Whoever has given that index up
+/// moves its folder away.
 fn note_loss(lost: &mut Option<String>, error: Error) -> Result<()> {
-    let is_unreadable = |error: &std::io::Error| error.raw_os_error() == Some(Errno::IO.raw_os_error());
-    match error.as_io() {
-        Some(said) if !is_unreadable(said) => Err(error),
-        _ => {
-            lost.get_or_insert(error.to_string());
-            Ok(())
-        }
+    if error.as_io().is_some() {
+        return Err(error);
     }
+    lost.get_or_insert(error.to_string());
+    Ok(())
 }
 
 /// The tables that have something to carry over.
