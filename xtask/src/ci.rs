@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: the checks as one table, run in order.
 
 use std::env;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ enum Work {
     Doc(&'static str),
     /// The words that choose what to test, for whichever runner is there.
     Test(&'static str),
+    /// The words of an attack's command line, in a small size.
+    Attack(&'static str),
 }
 
 /// In the order in which mistakes are cheapest to find. Commands with the same features stand together, and the
@@ -90,6 +93,20 @@ const STEPS: &[Step] = &[
         slow: false,
         work: Work::Cargo("test --quiet --doc --workspace --all-features"),
     },
+    Step { title: "attack: races", slow: true, work: Work::Attack("race refs --runs 5") },
+    Step { title: "attack: import beside gc", slow: true, work: Work::Attack("race gc --runs 3") },
+    Step { title: "attack: soak", slow: true, work: Work::Attack("soak") },
+    Step {
+        title: "attack: kills",
+        slow: true,
+        work: Work::Attack("crash --changing --every 9 --command import-1,rm,gc"),
+    },
+    Step { title: "attack: faults", slow: true, work: Work::Attack("faults --every 29 --command import-1,tag,gc") },
+    Step { title: "attack: power cuts", slow: true, work: Work::Attack("powercut --filesystem ext4 --images 60") },
+    Step { title: "attack: interleavings", slow: true, work: Work::Attack("interleave --every 97") },
+    Step { title: "attack: hostile input", slow: true, work: Work::Attack("hostile --every 20") },
+    Step { title: "attack: bit rot", slow: true, work: Work::Attack("rot --every 1500") },
+    Step { title: "negative controls", slow: true, work: Work::Attack("controls --quick") },
     // The command is no library, and its page would overwrite the facade's.
     Step {
         title: "docs",
@@ -127,6 +144,12 @@ impl Work {
             Self::Tidy => tidy::run(),
             Self::Cargo(words) => run_to_success(&mut cargo(words)),
             Self::Doc(words) => run_to_success(cargo(words).env("RUSTDOCFLAGS", "-D warnings")),
+            Self::Attack(words) => run_to_success(
+                Command::new(env::current_exe().context("this program has no path")?)
+                    .args(words.split_whitespace())
+                    .current_dir(workspace_root())
+                    .stdin(Stdio::null()),
+            ),
             Self::Test(words) => {
                 let mut command = cargo(if nextest { "nextest run" } else { "test --tests" });
                 command.args(words.split_whitespace());
@@ -151,10 +174,11 @@ fn has_nextest() -> bool {
 
 fn run_to_success(command: &mut Command) -> Result<()> {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
-    println!("    cargo {}", words.join(" "));
-    let status = command.status().context("cargo does not start")?;
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    println!("    {program} {}", words.join(" "));
+    let status = command.status().with_context(|| format!("{program} does not start"))?;
     if !status.success() {
-        bail!("cargo {}: {status}", words.join(" "));
+        bail!("{program} {}: {status}", words.join(" "));
     }
     Ok(())
 }

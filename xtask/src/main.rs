@@ -39,6 +39,8 @@ enum Task {
     Model(attack::model::Args),
     /// Feed the program sources, folders and configs that are spoilt, and such that are only strange
     Hostile(attack::hostile::Args),
+    /// Flip each byte of a small store in turn, and look what is said, and whether it can be mended
+    Rot(attack::rot::Args),
     /// Fuzz what reads input of others
     Fuzz(attack::fuzz::Args),
     /// Many processes do everything at once to one store, some are killed; nothing may be lost
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Task::Controls(args) => attack::controls::run(&args),
         Task::Model(args) => attack::model::run(&args),
         Task::Hostile(args) => attack::hostile::run(&args),
+        Task::Rot(args) => attack::rot::run(&args),
         Task::Fuzz(args) => attack::fuzz::run(&args),
         Task::Soak(args) => attack::soak::run(&args),
         Task::Crash(args) => attack::crash::run(&args),

@@ -9,10 +9,10 @@
 //! is looked at again: what is written in that moment is not lost either.
 
 use std::fs::{self, File, Metadata};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci_store_base::{self as base, Lock, Mode, View};
 use oci_store_cas::attack::{Guard, Point, reached, without};
@@ -80,7 +80,7 @@ impl Store {
 
     fn try_project_changed(&self) -> Result<()> {
         let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
-        let shown = match look_at(&self.index_json())? {
+        let shown = match look_at(&self.index_json(), MOMENT)? {
             Found::Ours { index, .. } => index.manifests,
             _ => Vec::new(),
         };
@@ -96,7 +96,7 @@ impl Store {
     fn project_locked(&self, need: u64) -> Result<()> {
         self.write_layout()?;
         self.take_in_leftover()?;
-        let mut found = look_at(&self.index_json())?;
+        let mut found = look_at(&self.index_json(), MOMENT)?;
         let known = self.base().view(refs::generation)?;
         loop {
             match &found {
@@ -132,7 +132,7 @@ impl Store {
         if !path.exists() {
             return Ok(());
         }
-        if let Found::Foreign { generation, index } = look_at(&path)? {
+        if let Found::Foreign { generation, index } = look_at(&path, MOMENT)? {
             self.merge(generation, &index.manifests)?;
         }
         fs::remove_file(&path).map_err(Error::io(&path))
@@ -160,7 +160,9 @@ impl Store {
         if swapped.is_err() {
             return Ok(None);
         }
-        let before = look_at(&temporary)?;
+        // What was no use when it was looked at has had its moment.
+        let patience = if matches!(expected, Found::Nothing) { Duration::ZERO } else { MOMENT };
+        let before = look_at(&temporary, patience)?;
         fs::remove_file(&temporary).map_err(Error::io(&temporary))?;
         let same = match (&before, expected) {
             (Found::Ours { generation: a, .. }, Found::Ours { generation: b, .. }) => a == b,
@@ -201,23 +203,40 @@ impl Store {
     }
 }
 
-/// What is there now. A file that cannot be read is being written in place by a tool that truncates it first, or
-/// was being written when that tool was killed: it gets a moment.
-fn look_at(path: &Path) -> Result<Found> {
-    let mut failed = None;
-    for _ in 0..10 {
+/// How long another tool may take between truncating a file and having written it: on a busy machine it waits for the
+/// processor in between.
+const MOMENT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is there now. A file without an end is being written in place by a tool that truncates it first, or was being
+/// written when that tool was killed: it gets a moment.
+fn look_at(path: &Path, patience: Duration) -> Result<Found> {
+    let began = Instant::now();
+    loop {
         match read_own(path) {
             Ok((index, look)) => return Ok(judge(index, look)),
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-            Err(error @ Error::Document { .. }) => failed = Some(error),
+            Err(error @ Error::Document { .. }) => {
+                if began.elapsed() >= if has_end(path) { patience / 5 } else { patience } {
+                    tracing::warn!("{error}; it is written anew from the index");
+                    return Ok(Found::Nothing);
+                }
+            }
             Err(error) => return Err(error),
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(PAUSE);
     }
-    if let Some(error) = failed {
-        tracing::warn!("{error}; it is written anew from the index");
-    }
-    Ok(Found::Nothing)
+}
+
+/// Whether a file ends as a whole `index.json` does, whatever stands before.
+fn has_end(path: &Path) -> bool {
+    let mut tail = Vec::new();
+    let read = open_regular(path).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(64)))?;
+        file.read_to_end(&mut tail)
+    });
+    read.is_ok() && tail.trim_ascii_end().ends_with(b"}")
 }
 
 /// Reads a store's own `index.json`, and says how it looked before it was read.

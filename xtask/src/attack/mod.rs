@@ -15,6 +15,7 @@ pub(crate) mod patience;
 pub(crate) mod powercut;
 pub(crate) mod program;
 pub(crate) mod race;
+pub(crate) mod rot;
 pub(crate) mod soak;
 pub(crate) mod trace;
 

@@ -1,6 +1,7 @@
 //! Other tools write into the store's folder: what they write is adopted, what they lose is put back.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -116,6 +117,28 @@ fn an_entry_that_is_no_descriptor_does_not_stay() {
         edit(store.root(), |entries| entries.push(json!({ "digest": "sha256:../x", "size": -1 })));
         store.refresh().unwrap();
         assert_eq!(index_json(store.root())["manifests"].as_array().unwrap().len(), 1);
+        assert_sound(&store);
+    }
+}
+
+/// It truncates the file, and has to wait for the processor before it writes.
+#[test]
+fn a_tool_that_writes_in_place_and_slowly_is_waited_for() {
+    for bench in benches() {
+        let (store, image) = filled(&bench);
+        let mut index = index_json(store.root());
+        index["manifests"].as_array_mut().unwrap().push(named("theirs", &image));
+        let path = store.root().join("index.json");
+        let mut file = fs::OpenOptions::new().write(true).truncate(true).open(path).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                file.write_all(index.to_string().as_bytes()).unwrap();
+            });
+            store.tag("ours", &name("mine"), Condition::Any).unwrap();
+        });
+        store.refresh().unwrap();
+        assert_eq!(refs(&store).into_keys().collect::<Vec<_>>(), ["mine", "ours", "theirs"]);
         assert_sound(&store);
     }
 }

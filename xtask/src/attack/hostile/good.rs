@@ -190,6 +190,7 @@ fn manifests() -> Vec<Case> {
         layer("zstd-layer", "application/vnd.oci.image.layer.v1.tar+zstd", || b"(\xb5/\xfd none".to_vec()),
         layer("bomb-layer", "application/vnd.oci.image.layer.v1.tar+gzip", bomb),
         layer("unknown-layer-type", unknown, || b"?".to_vec()),
+        layer("escapes-layer-type", "x/\u{1b}[2J\u{202e}\n", || b"?".to_vec()),
         layer("empty-layer-type", "", || b"?".to_vec()),
         changed("no-media-type", |document| {
             document.as_object_mut().and_then(|fields| fields.remove("mediaType"));

@@ -135,6 +135,8 @@ fn round(field: &mut Field<'_>, case: &Case, at: &Path, source: &Path) -> Result
     if refs.is_empty() {
         wrong.push("no ref was set".to_owned());
     }
+    let blobs = run(field.program, &store, ["blobs"])?;
+    wrong.extend(blobs.abnormal());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for found in refs.iter().take(3) {
         let name = text(&found["ref"]);
