@@ -98,7 +98,16 @@ impl ImageSource for Layout {
             return self.refs_of_2016();
         }
         let path = self.folder.join("index.json");
-        Ok(IndexJson::parse(&path, &read_small(&path, self.limits.index_json)?)?.into_entries())
+        let mut bytes = read_small(&path, self.limits.index_json)?;
+        // Some tools write it in place: what is read in that moment may be half old and half new.
+        for _ in 0..10 {
+            let again = read_small(&path, self.limits.index_json)?;
+            if again == bytes {
+                break;
+            }
+            bytes = again;
+        }
+        Ok(IndexJson::parse(&path, &bytes)?.into_entries())
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Option<Box<dyn Content + '_>>> {

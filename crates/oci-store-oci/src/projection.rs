@@ -163,14 +163,18 @@ impl Store {
         // What was no use when it was looked at has had its moment.
         let patience = if matches!(expected, Found::Nothing) { Duration::ZERO } else { MOMENT };
         let before = look_at(&temporary, patience)?;
-        fs::remove_file(&temporary).map_err(Error::io(&temporary))?;
         let same = match (&before, expected) {
             (Found::Ours { generation: a, .. }, Found::Ours { generation: b, .. }) => a == b,
             (Found::Foreign { index: a, .. }, Found::Foreign { index: b, .. }) => a == b,
             (Found::Foreign { .. }, _) => false,
             _ => true,
         };
-        Ok((!same).then_some(before).filter(|before| matches!(before, Found::Foreign { .. })))
+        if !same && matches!(before, Found::Foreign { .. }) {
+            // The file stays until it is merged: whoever comes after a crash in between takes it in.
+            return Ok(Some(before));
+        }
+        fs::remove_file(&temporary).map_err(Error::io(&temporary))?;
+        Ok(None)
     }
 
     /// The file that makes the folder an image layout.
@@ -214,7 +218,7 @@ fn look_at(path: &Path, patience: Duration) -> Result<Found> {
     let began = Instant::now();
     loop {
         match read_own(path) {
-            Ok((index, look)) => return Ok(judge(index, look)),
+            Ok(found) => return Ok(found),
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
             Err(error @ Error::Document { .. }) => {
                 if began.elapsed() >= if has_end(path) { patience / 5 } else { patience } {
@@ -239,12 +243,31 @@ fn has_end(path: &Path) -> bool {
     read.is_ok() && tail.trim_ascii_end().ends_with(b"}")
 }
 
-/// Reads a store's own `index.json`, and says how it looked before it was read.
-pub(crate) fn read_own(path: &Path) -> Result<(IndexJson, Look)> {
-    let looked = note::now();
-    let file = open_regular(path).map_err(Error::io(path))?;
-    let look = Look::new(&file.metadata().map_err(Error::io(path))?, looked);
-    Ok((IndexJson::parse_own(path, &read_all(path, file, Limits::OWN.index_json)?)?, look))
+/// Reads a store's own `index.json`: never [`Found::Nothing`].
+pub(crate) fn read_own(path: &Path) -> Result<Found> {
+    let read = || {
+        let looked = note::now();
+        let file = open_regular(path).map_err(Error::io(path))?;
+        let look = Look::new(&file.metadata().map_err(Error::io(path))?, looked);
+        let index = IndexJson::parse_own(path, &read_all(path, file, Limits::OWN.index_json)?)?;
+        Ok(judge(index, look))
+    };
+    settled(read)?.ok_or_else(|| Error::document(path.display(), "it changes all the time"))
+}
+
+/// Reads until it is ours, or is twice the same. Some tools write the file in place: what is read in that moment may
+/// begin as the file did before and end as it does now, and even be an index.
+fn settled(mut read: impl FnMut() -> Result<Found>) -> Result<Option<Found>> {
+    let mut found = read()?;
+    for _ in 0..10 {
+        let Found::Foreign { index: before, .. } = &found else { return Ok(Some(found)) };
+        let again = read()?;
+        if matches!(&again, Found::Foreign { index, .. } if index == before) {
+            return Ok(Some(again));
+        }
+        found = again;
+    }
+    Ok(None)
 }
 
 fn judge(index: IndexJson, look: Look) -> Found {
@@ -260,7 +283,7 @@ fn annotation<'i>(index: &'i IndexJson, key: &str) -> Option<&'i str> {
 }
 
 /// The generation that a file shows; 0 if it shows none.
-pub(crate) fn generation_of(index: &IndexJson) -> u64 {
+fn generation_of(index: &IndexJson) -> u64 {
     annotation(index, GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
@@ -308,4 +331,63 @@ pub(crate) fn entries(view: View<'_>) -> Result<Vec<crate::Descriptor>> {
         Ok(())
     })?;
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use oci_store_base::index::memory::MemoryBackend;
+
+    use super::*;
+    use crate::{Descriptor, OpenOptions};
+
+    fn foreign(name: &str) -> IndexJson {
+        let bytes = br#"{"schemaVersion":2}"#;
+        let mut hasher = Hasher::new(Algorithm::Sha256).unwrap();
+        hasher.update(bytes);
+        let mut entry = Descriptor::new("text/plain", hasher.finish(), bytes.len() as u64);
+        entry.set_annotation(crate::descriptor::REF_NAME, Some(name));
+        IndexJson::new(vec![entry])
+    }
+
+    #[test]
+    fn what_was_swapped_out_outlives_a_crash_before_it_is_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("store");
+        let memory = MemoryBackend::default();
+        let open = || OpenOptions::new(vec![Arc::new(memory.clone())]).open(&root).unwrap();
+        let store = open();
+        store.project(1).unwrap();
+        // Another tool writes between our look and our swap.
+        let found = look_at(&store.index_json()).unwrap();
+        let theirs = foreign("theirs");
+        let blob = root.join("blobs").join(theirs.manifests[0].digest.to_string().replacen(':', "/", 1));
+        fs::create_dir_all(blob.parent().unwrap()).unwrap();
+        fs::write(&blob, br#"{"schemaVersion":2}"#).unwrap();
+        fs::write(store.index_json(), serde_json::to_vec(&theirs).unwrap()).unwrap();
+        let (generation, index) = store.base().view(render).unwrap();
+        let swapped = store.swap_in(generation, &serde_json::to_vec(&index).unwrap(), &found).unwrap();
+        assert!(matches!(swapped, Some(Found::Foreign { .. })));
+        // Here the process dies.
+        drop((store, swapped));
+        let store = open();
+        assert!(store.get_ref(&"theirs".parse().unwrap()).unwrap().is_some());
+        assert!(!store.swapped_path().exists());
+    }
+
+    #[test]
+    fn what_was_read_while_it_was_written_is_read_again() {
+        let theirs = |name: &str| Found::Foreign { generation: 1, index: foreign(name) };
+        let mut reads = ["torn", "new", "new", "never read"].map(theirs).into_iter();
+        let found = settled(|| Ok(reads.next().unwrap())).unwrap();
+        assert!(matches!(found, Some(Found::Foreign { index, .. }) if index == foreign("new")));
+        assert_eq!(reads.count(), 1);
+        let mut number = 0;
+        let restless = settled(|| {
+            number += 1;
+            Ok(theirs(&number.to_string()))
+        });
+        assert!(restless.unwrap().is_none());
+    }
 }

@@ -10,7 +10,7 @@ use oci_store_cas::{Digest, VerifyReader};
 
 use crate::document::{Child, Role, children};
 use crate::media_type::is_document;
-use crate::projection::{generation_of, read_own};
+use crate::projection::{self, read_own};
 use crate::source::Limits;
 use crate::store::OpenOptions;
 use crate::{Descriptor, Error, RefName, Result, Store, check, refs};
@@ -141,10 +141,10 @@ fn old_entries(view: View<'_>) -> Result<(u64, Vec<Dated>)> {
 /// What `index.json` lists.
 fn listed_entries(root: &Path) -> Result<(u64, Vec<Dated>)> {
     match read_own(&root.join("index.json")) {
-        Ok((index, _)) => {
-            let floor = generation_of(&index);
-            Ok((floor, index.manifests.into_iter().map(|entry| (entry, floor)).collect()))
+        Ok(projection::Found::Ours { generation, index, .. } | projection::Found::Foreign { generation, index }) => {
+            Ok((generation, index.manifests.into_iter().map(|entry| (entry, generation)).collect()))
         }
+        Ok(projection::Found::Nothing) => Ok((0, Vec::new())),
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok((0, Vec::new())),
         Err(error) => Err(error),
     }
