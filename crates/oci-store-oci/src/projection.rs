@@ -360,7 +360,7 @@ mod tests {
         let store = open();
         store.project(1).unwrap();
         // Another tool writes between our look and our swap.
-        let found = look_at(&store.index_json()).unwrap();
+        let found = look_at(&store.index_json(), MOMENT).unwrap();
         let theirs = foreign("theirs");
         let blob = root.join("blobs").join(theirs.manifests[0].digest.to_string().replacen(':', "/", 1));
         fs::create_dir_all(blob.parent().unwrap()).unwrap();
