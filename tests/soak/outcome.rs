@@ -59,6 +59,15 @@ impl From<std::io::Error> for End {
     }
 }
 
+/// The end of an operation on an image that is named by its digest. It may have no ref, and be half collected just then:
+/// a gc takes its blobs in no order that anybody may rely on.
+pub(crate) fn by_digest<T>(outcome: Outcome<T>) -> Outcome<T> {
+    outcome.map_err(|end| match end {
+        End::Bad(why) if why.contains(" missing, needed by ") => End::Absent,
+        end => end,
+    })
+}
+
 impl End {
     /// Its word in the record.
     pub(crate) fn word(&self) -> String {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use oci_store::{Condition, RefName};
 use serde_json::Value;
 
-use crate::outcome::{End, Failed, Outcome};
+use crate::outcome::{End, Failed, Outcome, by_digest};
 use crate::record::Call;
 use crate::thread::Worker;
 
@@ -21,7 +21,8 @@ impl Worker {
     /// To what another ref names, or to a digest.
     fn tag_if(&mut self, condition: Condition) -> Result<(), Failed> {
         let target = self.name();
-        let (source, value) = if self.random.permille(600) {
+        let by_ref = self.random.permille(600);
+        let (source, value) = if by_ref {
             (self.name(), "?".to_owned())
         } else {
             let digest = self.image()?.2;
@@ -30,12 +31,15 @@ impl Worker {
         let (kind, op) = if condition == Condition::Any { ("tag", "set") } else { ("tag --new", "new") };
         let outside = self.outside();
         self.call(kind, Call::new(op, format!("ref:{target}"), value), |worker| {
-            if outside {
+            let outcome = if outside {
                 let mut args = vec!["--format", "json", "tag", &source, &target];
                 args.extend((op == "new").then_some("--new"));
-                return digest_of(&worker.program(&args)?);
-            }
-            Ok(worker.store.tag(&source, &name_of(&target)?, condition)?.digest.to_string())
+                worker.program(&args).and_then(|text| digest_of(&text))
+            } else {
+                let target = name_of(&target)?;
+                worker.store.tag(&source, &target, condition).map(|found| found.digest.to_string()).map_err(End::from)
+            };
+            if by_ref { outcome } else { by_digest(outcome) }
         })
     }
 
@@ -144,10 +148,10 @@ impl Worker {
         if self.outside() {
             // It does not say whether it was news.
             return self.call("pin", Call::new("set", object, "pin"), |worker| {
-                worker.program(&["pin", &digest]).map(|_| "pin".to_owned())
+                by_digest(worker.program(&["pin", &digest])).map(|_| "pin".to_owned())
             });
         }
-        self.call("pin", Call::new("new", object, "pin"), |worker| match worker.store.pin(&digest)? {
+        self.call("pin", Call::new("new", object, "pin"), |worker| match by_digest(worker.store.pin(&digest).map_err(End::from))? {
             (_, true) => Ok("pin".to_owned()),
             (_, false) => Err(End::Conflict),
         })

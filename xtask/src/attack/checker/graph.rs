@@ -65,10 +65,14 @@ fn reach(store: &Path, root: &Value, facts: &mut Facts, missing: &mut Vec<String
             }
             Some(_) => {}
         }
-        if !is_document(&media_type) {
+        // What was pinned by its digest when nobody knew its type says itself what it is.
+        if !is_document(&media_type) && !media_type.is_empty() {
             continue;
         }
         let path = store.join("blobs").join(digest.replacen(':', "/", 1));
+        if media_type.is_empty() && !says_that_it_is_a_document(&path) {
+            continue;
+        }
         let Some(document) = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
             missing.push(format!("{digest} is no {media_type}"));
             continue;
@@ -78,6 +82,11 @@ fn reach(store: &Path, root: &Value, facts: &mut Facts, missing: &mut Vec<String
         }
         stack.extend(document.get("config").filter(|config| config.is_object()).cloned());
     }
+}
+
+fn says_that_it_is_a_document(path: &Path) -> bool {
+    let read = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    read.is_some_and(|value| value["mediaType"].as_str().is_some_and(is_document))
 }
 
 fn is_document(media_type: &str) -> bool {
