@@ -151,9 +151,11 @@ impl Worker {
                 by_digest(worker.program(&["pin", &digest])).map(|_| "pin".to_owned())
             });
         }
-        self.call("pin", Call::new("new", object, "pin"), |worker| match by_digest(worker.store.pin(&digest).map_err(End::from))? {
-            (_, true) => Ok("pin".to_owned()),
-            (_, false) => Err(End::Conflict),
+        self.call("pin", Call::new("new", object, "pin"), |worker| {
+            match by_digest(worker.store.pin(&digest).map_err(End::from))? {
+                (_, true) => Ok("pin".to_owned()),
+                (_, false) => Err(End::Conflict),
+            }
         })
     }
 

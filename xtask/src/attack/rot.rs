@@ -165,7 +165,7 @@ impl<'f> Field<'f> {
         let mut command = Command::new("timeout");
         command.args(["-k", "1", "60"]).arg(wanted.get_program()).args(wanted.get_args());
         let output = command.output().context("timeout, of coreutils")?;
-        if !output.status.code().is_some_and(|code| code < 101) {
+        if output.status.code().is_none_or(|code| code >= 101) {
             outcome.crashed = true;
             let words: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
             outcome.wrong.push(format!("{}: {}: {}", words.join(" "), output.status, text(&output.stderr)));
@@ -225,7 +225,7 @@ impl<'f> Field<'f> {
         let reindex = self.run(copy, &["reindex"], &mut outcome)?;
         // A config that can't be read is no index's business, and is told as what it is.
         let is_config = errors.iter().all(|error| error.contains("config.json") || error.contains("format"));
-        if !reindex.status.success() && !(outcome.found && is_config) {
+        if !(reindex.status.success() || outcome.found && is_config) {
             outcome.wrong.push(format!("reindex: {}: {}", reindex.status, text(&reindex.stderr)));
         }
         if reindex.status.success() {
