@@ -198,6 +198,13 @@ fn is_of_the_machine(error: &io::Error) -> bool {
         || matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::IO))
 }
 
+/// Something else is in its place, or nothing.
+fn is_of_the_file(error: &io::Error) -> bool {
+    use ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
+        || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+}
+
 fn version(version: &Option<u64>) -> String {
     version.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}"))
 }
@@ -207,6 +214,9 @@ impl From<index::Error> for Error {
     fn from(error: index::Error) -> Self {
         match error {
             index::Error::Damaged { path, why, .. } => Self::IndexLost { path, why },
+            index::Error::Io { path, source, .. } if is_of_the_file(&source) => {
+                Self::IndexLost { path, why: source.to_string() }
+            }
             error => Self::Index(error),
         }
     }

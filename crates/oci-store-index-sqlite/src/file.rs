@@ -3,10 +3,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use oci_store_index::Result;
 use oci_store_index::probe::probe;
+use oci_store_index::{Error, Result};
 
-use crate::error::{about, at};
+use crate::error::at;
 
 const NAME: &str = "index.sqlite";
 
@@ -56,7 +56,7 @@ impl LockedFolder {
         let found = fs::metadata(&path);
         // SQLite would wait for the other end of a FIFO.
         if found.as_ref().is_ok_and(|found| !found.is_file()) {
-            return Err(about(&path, "not a file"));
+            return Err(Error::damaged(crate::NAME, &path, "not a file"));
         }
         if found.is_ok_and(|found| found.len() > 0) {
             return DatabaseFile::find(path).map(|file| (file, false));
