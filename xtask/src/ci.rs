@@ -93,20 +93,18 @@ const STEPS: &[Step] = &[
         slow: false,
         work: Work::Cargo("test --quiet --doc --workspace --all-features"),
     },
+    // The attacks that need no other build than the program's. `soak`, `interleave`, `controls` and `fuzz` build their own.
     Step { title: "attack: races", slow: true, work: Work::Attack("race refs --runs 5") },
-    Step { title: "attack: import beside gc", slow: true, work: Work::Attack("race gc --runs 3") },
-    Step { title: "attack: soak", slow: true, work: Work::Attack("soak") },
+    Step { title: "attack: import beside gc", slow: true, work: Work::Attack("race gc --runs 5") },
     Step {
         title: "attack: kills",
         slow: true,
-        work: Work::Attack("crash --changing --every 9 --command import-1,rm,gc"),
+        work: Work::Attack("crash --changing --every 5 --command import-1,rm,gc"),
     },
     Step { title: "attack: faults", slow: true, work: Work::Attack("faults --every 29 --command import-1,tag,gc") },
     Step { title: "attack: power cuts", slow: true, work: Work::Attack("powercut --filesystem ext4 --images 60") },
-    Step { title: "attack: interleavings", slow: true, work: Work::Attack("interleave --every 97") },
     Step { title: "attack: hostile input", slow: true, work: Work::Attack("hostile --every 20") },
-    Step { title: "attack: bit rot", slow: true, work: Work::Attack("rot --every 1500") },
-    Step { title: "negative controls", slow: true, work: Work::Attack("controls --quick") },
+    Step { title: "attack: bit rot", slow: true, work: Work::Attack("rot --every 500") },
     // The command is no library, and its page would overwrite the facade's.
     Step {
         title: "docs",

@@ -33,7 +33,7 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         for line in &self.lines {
             // Names in it may come from a stranger's file.
-            let line = plain(line).replace('\n', "\u{fffd}");
+            let line = shorten(&plain(line).replace('\n', "\u{fffd}"));
             // Where stderr takes nothing, the code has to say it all.
             let _ = writeln!(io::stderr(), "error: {line}");
         }
@@ -46,6 +46,18 @@ impl Failure {
         let lines = failures.into_iter().flat_map(|failure| failure.lines).collect();
         code.map_or(Ok(()), |code| Err(Self { code, lines }))
     }
+}
+
+/// A name of a megabyte makes a long line: what stands before it and behind it says enough.
+fn shorten(line: &str) -> String {
+    const MOST: usize = 2000;
+    let chars = line.chars().count();
+    if chars <= MOST {
+        return line.to_owned();
+    }
+    let (head, tail): (String, String) =
+        (line.chars().take(MOST / 2).collect(), line.chars().skip(chars - MOST / 4).collect());
+    format!("{head}…{tail}")
 }
 
 impl From<Error> for Failure {

@@ -16,7 +16,7 @@ use crate::attack::checker::{examine, examine_settled};
 use crate::attack::inputs;
 
 /// What an operation may write without changing anything.
-const UNSEEN: &[&str] = &[".oci-store/index", ".oci-store/locks"];
+const UNSEEN: &[&str] = &[".oci-store/index", ".oci-store/locks", ".oci-store/projection.json"];
 
 /// Whether the program takes archives.
 pub(super) fn takes_archives(field: &Field<'_>) -> Result<bool> {
