@@ -104,6 +104,18 @@ where
     Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
 }
 
+/// The media type of a document that nobody has named yet, by what it says of itself, or by its fields; `None` if it
+/// is none.
+pub(crate) fn media_type_of(bytes: &[u8]) -> Option<String> {
+    let document: Document = crate::json::read(bytes).ok()?;
+    let by_fields = match (&document.manifests, &document.config, &document.layers) {
+        (Some(_), None, None) => Some(media_type::INDEX.to_owned()),
+        (None, Some(_), Some(_)) => Some(media_type::MANIFEST.to_owned()),
+        _ => None,
+    };
+    document.media_type.filter(|own| is_document(own)).or(by_fields)
+}
+
 /// What the blob that `descriptor` names, with these `bytes`, points at: image index (nested too), image manifest,
 /// artifact manifest, and Docker's manifest and list. A blob of any other media type is a leaf, and never an
 /// error.

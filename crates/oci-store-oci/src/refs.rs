@@ -18,6 +18,9 @@ pub(crate) const REFERRER: &str = "referrer";
 /// Refs that were removed, by name, and pins, by digest: so that a file written before does not bring them back.
 pub(crate) const REMOVED: &str = "removed";
 
+/// The media type of what nobody has given one.
+const UNKNOWN: &str = "application/octet-stream";
+
 /// The types of records that keep what they reference.
 pub(crate) const ROOTS: [&str; 2] = [REF, PIN];
 
@@ -97,7 +100,13 @@ pub(crate) fn find(view: View<'_>, text: &str) -> Result<(Descriptor, bool)> {
     };
     // What came in as something else, and was named as a document later, is a document.
     let read_as = view.edges(&info.digest)?.and_then(|edges| edges.read_as.into_iter().next());
-    let media_type = if is_document(&info.media_type) { info.media_type } else { read_as.unwrap_or(info.media_type) };
+    let media_type = match read_as {
+        _ if is_document(&info.media_type) => info.media_type,
+        Some(read_as) => read_as,
+        // Nobody has said what it is, and a descriptor has to.
+        None if info.media_type.is_empty() => UNKNOWN.to_owned(),
+        None => info.media_type,
+    };
     Ok((Descriptor::new(&media_type, info.digest, info.size), false))
 }
 

@@ -1,14 +1,14 @@
 //! Building an OCI store's index anew, from its blobs and its `index.json`.
 
 use std::collections::{HashMap, HashSet};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use oci_store_base::{Condition, Data, Rebuild, Reindexed, Txn, View};
+use oci_store_base::{BlobFilter, BlobInfo, Condition, Data, Rebuild, Reindexed, Txn, View};
 use oci_store_cas::{Digest, VerifyReader};
 
-use crate::document::{Child, Role, children};
+use crate::document::{self, Child, Role, children};
 use crate::media_type::is_document;
 use crate::projection::{self, read_own};
 use crate::source::Limits;
@@ -101,6 +101,7 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
             Ok(())
         })?;
     }
+    read_rest(rebuild, &mut known)?;
     rebuild.update(|txn| {
         let generation = txn.view().number(refs::GENERATION)?.max(floor) + 1;
         txn.set_number(refs::GENERATION, generation)
@@ -189,6 +190,61 @@ fn read_below(
     Ok(is_referrer)
 }
 
+/// Reads the documents that no entry reaches: who tags or exports one by its digest gets all that it needs, or is told
+/// what is missing. What is about something is left to the gc: to list it is to publish it.
+fn read_rest(rebuild: &Rebuild<'_>, known: &mut HashMap<(Digest, String), Arc<Vec<Child>>>) -> Result<()> {
+    let mut after = None;
+    loop {
+        let page = rebuild.view(|view| view.blobs(&BlobFilter::default(), after.as_ref(), GROUP))?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.digest.clone());
+        let mut found = Vec::new();
+        for blob in page {
+            if rebuild.view(|view| view.edges(&blob.digest))?.is_some() {
+                continue;
+            }
+            let read = name_unread(rebuild, blob).and_then(|root| match root {
+                Some(root) => read_below(rebuild, &root, known, &mut found).map(drop),
+                None => Ok(()),
+            });
+            match read {
+                Err(error) if error.hinders_all() => return Err(error),
+                // It is no good, and nobody's.
+                _ => {}
+            }
+        }
+        rebuild.update(|txn| {
+            for (document, below) in &found {
+                let Some(below) = below.as_ref().filter(|below| below.iter().all(|c| c.role != Role::Subject)) else {
+                    continue;
+                };
+                txn.set_media_type(&document.digest, &document.media_type)?;
+                let edges: Vec<_> = below.iter().map(Child::edge).collect();
+                txn.add_edges(&document.digest, &document.media_type, &edges)?;
+            }
+            Ok(())
+        })?;
+    }
+}
+
+/// What a blob is named, if it is a document; one that has no media type is asked.
+fn name_unread(rebuild: &Rebuild<'_>, blob: BlobInfo) -> Result<Option<Descriptor>> {
+    let BlobInfo { digest, size, media_type, .. } = blob;
+    if !media_type.is_empty() {
+        return Ok(is_document(&media_type).then(|| Descriptor::new(&media_type, digest, size)));
+    }
+    let mut content = rebuild.read_blob(&digest)?;
+    let mut bytes = vec![0];
+    if size > Limits::OWN.manifest
+        || content.read(&mut bytes).map_err(oci_store_cas::Error::from)? == 0
+        || bytes != *b"{"
+    {
+        return Ok(None);
+    }
+    content.take(size).read_to_end(&mut bytes).map_err(oci_store_cas::Error::from)?;
+    Ok(document::media_type_of(&bytes).map(|media_type| Descriptor::new(&media_type, digest, size)))
+}
+
 fn read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Option<Vec<Child>>> {
     if descriptor.size > Limits::OWN.manifest {
         return Err(Error::document(&descriptor.digest, "it is larger than a manifest may be"));
@@ -200,7 +256,7 @@ fn read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Option<Vec
     };
     let mut bytes = Vec::new();
     let mut reader = VerifyReader::new(blob, &descriptor.digest, Some(descriptor.size))?;
-    std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(oci_store_cas::Error::from)?;
+    reader.read_to_end(&mut bytes).map_err(oci_store_cas::Error::from)?;
     children(descriptor, &bytes).map(Some)
 }
 

@@ -224,3 +224,31 @@ fn another_backend_shows_the_same() {
         assert_sound(&store);
     }
 }
+
+/// An image that nothing keeps and no gc has taken yet is an image after a reindex too, also if the index before is lost.
+#[test]
+fn what_no_entry_reaches_is_known_for_what_it_is() {
+    for bench in benches() {
+        let (store, _) = filled(&bench);
+        let mut images = Images::default();
+        let image = images.simple("unreached");
+        let whole = images.index(std::slice::from_ref(&image));
+        images.name("unreached", &whole);
+        import(&store, &images, "unreached").unwrap();
+        store.remove_ref(&name("unreached")).unwrap();
+        drop(store);
+        for options in [bench.options(), lost(&bench)] {
+            let (store, report) = options.reindex(bench.root()).unwrap();
+            assert_eq!(report.skipped, []);
+            let edges = store.base().view(|view| view.edges(&image.digest)).unwrap();
+            assert_eq!(edges.unwrap().edges.len(), 2);
+            assert_eq!(store.find(&image.digest.to_string()).unwrap().media_type, image.media_type);
+        }
+        // Whoever tags it before a gc has all of it.
+        let store = bench.options().reindex(bench.root()).unwrap().0;
+        store.tag(&whole.digest.to_string(), &name("again"), Condition::Any).unwrap();
+        sweep(&store);
+        assert!(store.check(&[], true, &()).unwrap().problems.is_empty());
+        assert_sound(&store);
+    }
+}
