@@ -7,6 +7,7 @@ use std::sync::Arc;
 use oci_store_index::{Backend, Index, IndexExt};
 
 use crate::config::{Config, Stamp};
+use crate::reserve::Reserve;
 use crate::sealed::Sealed;
 use crate::{Error, Result, Txn, View};
 
@@ -57,6 +58,33 @@ pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Confi
         Ok(_) => Ok(index),
         Err(Error::Row { what }) => Err(lost(format!("its {what} is damaged"))),
         Err(error) => Err(error),
+    }
+}
+
+/// Opens the index that the config names, or, if that is gone by the time it is opened, as others have put so many in its
+/// place meanwhile, the one that the config names then.
+pub(crate) fn open_current(
+    root: &Path,
+    own: &Path,
+    backends: &[Arc<dyn Backend>],
+    reserve: &Reserve,
+    mut config: Config,
+    mut stamp: Stamp,
+) -> Result<Current> {
+    let mut tries = 0;
+    loop {
+        let folder = index_folder(own, config.epoch);
+        let backend = find_backend(backends, &config.index)?;
+        match reserve.with(Error::is_no_space, || open_existing(&*backend, &folder, &config)) {
+            Ok(index) => return Ok(Current { config, stamp, index }),
+            Err(error) => {
+                tries += 1;
+                if tries == 10 || stamp.is_current(own)? {
+                    return Err(error);
+                }
+            }
+        }
+        (config, stamp) = Config::read(own)?.ok_or_else(|| Error::NoStore(root.to_owned()))?;
     }
 }
 

@@ -6,7 +6,7 @@ use oci_store_cas::{Access, Blob, Cas, Digest, VerifyReader};
 use oci_store_index::{Backend, IndexExt};
 
 use crate::config::{Config, Stamp};
-use crate::current::{Current, find_backend, index_folder, open_existing};
+use crate::current::{Current, open_current};
 use crate::lease::LeaseGuard;
 use crate::locks::{Guard, Lease, Lock, Locks, Mode, Wait};
 use crate::reserve::Reserve;
@@ -48,13 +48,11 @@ impl Store {
         wait: Wait,
     ) -> Result<Self> {
         let Parts { own, config, cas, locks } = parts;
-        let backend = find_backend(&backends, &config.index)?;
         let access = config.access();
         let reserve = Reserve::new(&own, access);
-        let folder = index_folder(&own, config.epoch);
-        let index = reserve.with(Error::is_no_space, || open_existing(&*backend, &folder, &config))?;
+        let current = open_current(root, &own, &backends, &reserve, config, stamp)?;
         reserve.fill();
-        let current = RwLock::new(Current { config, stamp, index });
+        let current = RwLock::new(current);
         let inner = Inner { root: root.to_owned(), own, access, cas, locks, backends, wait, current, reserve };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -165,28 +163,11 @@ impl Store {
         if current.stamp.is_current(&self.inner.own)? {
             return Ok(current);
         }
-        // The index that the config names may be gone again by the time it is opened: then the config is newer.
-        let mut tries = 0;
-        loop {
-            let (config, stamp) =
-                Config::read(&self.inner.own)?.ok_or_else(|| Error::NoStore(self.inner.root.clone()))?;
-            let folder = index_folder(&self.inner.own, config.epoch);
-            let backend = find_backend(&self.inner.backends, &config.index)?;
-            let opened = self.inner.reserve.with(Error::is_no_space, || open_existing(&*backend, &folder, &config));
-            match opened {
-                Ok(index) => {
-                    let current = Current { config, stamp, index };
-                    self.set_current(current.clone());
-                    return Ok(current);
-                }
-                Err(error) => {
-                    tries += 1;
-                    if tries == 10 || stamp.is_current(&self.inner.own)? {
-                        return Err(error);
-                    }
-                }
-            }
-        }
+        let Inner { root, own, backends, reserve, .. } = &*self.inner;
+        let (config, stamp) = Config::read(own)?.ok_or_else(|| Error::NoStore(root.clone()))?;
+        let current = open_current(root, own, backends, reserve, config, stamp)?;
+        self.set_current(current.clone());
+        Ok(current)
     }
 
     pub(crate) fn set_current(&self, current: Current) {

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Barrier;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use oci_store_base::{Error, OpenOptions};
 use oci_store_cas::Access;
+use oci_store_index::{Backend, Index};
 use serde_json::json;
 
 use crate::child::{Here, Process, say, wait};
@@ -296,5 +299,40 @@ fn the_index_of_another_store_is_not_taken_for_its_own() {
         put(&copy.open(), "s", b"more");
         copy.open().convert(if bench.name == "lmdb" { "sqlite" } else { "lmdb" }).unwrap();
         put(&copy.open(), "t", b"and more");
+    }
+}
+
+/// One who is slow: before it opens its first index, others put so many in its place that it is gone.
+#[derive(Debug)]
+struct Overtaken {
+    inner: Arc<dyn Backend>,
+    others: OpenOptions,
+    is_first: AtomicBool,
+}
+
+impl Backend for Overtaken {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn open(&self, dir: &Path) -> oci_store_index::Result<Arc<dyn Index>> {
+        if self.is_first.swap(false, Ordering::Relaxed) {
+            let root = dir.ancestors().nth(3).unwrap();
+            for _ in 0..7 {
+                self.others.clone().reindex(root, |_| Ok(())).unwrap();
+            }
+            assert!(!dir.exists());
+        }
+        self.inner.open(dir)
+    }
+}
+
+#[test]
+fn who_is_overtaken_while_it_opens_goes_on_with_the_newer_index() {
+    for bench in benches() {
+        put(&bench.open(), "ref", b"kept");
+        let slow = Overtaken { inner: bench.backend(), others: bench.options(), is_first: AtomicBool::new(true) };
+        let store = OpenOptions::new("test", vec![Arc::new(slow)]).open(bench.root()).unwrap();
+        assert_blobs(&store, &[&digest(b"kept")]);
     }
 }
