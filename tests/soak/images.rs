@@ -3,15 +3,30 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
-use oci_store::{Digest, ExportOptions, ImportOptions, Layout, Selection};
+use oci_store::{Algorithm, Digest, Expect, ExportOptions, ImportOptions, Layout, Progress, Selection};
 
 use crate::outcome::{End, Failed, Outcome};
 use crate::record::Call;
 use crate::refs::{digest_of, name_of};
 use crate::thread::Worker;
 
+/// Waits where all is named and nothing is copied yet: there a gc has time.
+struct Slow(Duration);
+
+impl Progress for Slow {
+    fn expect(&self, _: u64, _: u64) {
+        std::thread::sleep(self.0);
+    }
+}
+
 impl Worker {
+    /// Most are not slow.
+    fn pace(&mut self) -> Slow {
+        Slow(Duration::from_micros(if self.random.permille(150) { self.random.below(15_000) } else { 0 }))
+    }
+
     pub(crate) fn import(&mut self) -> Result<(), Failed> {
         let (source, image, digest) = self.image()?;
         let name = self.name();
@@ -24,7 +39,8 @@ impl Worker {
             }
             let layout = Layout::open(&source)?;
             let one = Selection::One { source: Some(&image), name: Some(&name_of(&name)?) };
-            let imported = worker.store.import(&layout, &one, &ImportOptions::default(), &())?;
+            let pace = worker.pace();
+            let imported = worker.store.import(&layout, &one, &ImportOptions::default(), &pace)?;
             match &imported[..] {
                 [one] if !one.incomplete => Ok(one.target.digest.to_string()),
                 other => Err(End::Bad(format!("imported {other:?}"))),
@@ -90,12 +106,47 @@ impl Worker {
                     return digest_of(&worker.program(&["--format", "json", "export", "--dref", as_name, name, &to])?);
                 }
                 let options = ExportOptions::default();
-                let exported = worker.store.export(name, to, &name_of(as_name)?, options, &())?;
+                let pace = worker.pace();
+                let exported = worker.store.export(name, to, &name_of(as_name)?, options, &pace)?;
                 Ok(exported.target.digest.to_string())
             };
             let done = run();
             let answer = crate::thread::answer(&done);
             (vec![answer.clone(), answer], done.map(drop))
+        })
+    }
+
+    /// A blob that only a lease keeps, until it is pinned.
+    pub(crate) fn write(&mut self) -> Result<(), Failed> {
+        self.counted += 1;
+        let text = format!("{}-{} of {}", self.label, self.counted, self.job.seed);
+        let pause = self.pace().0;
+        let mut held = None;
+        self.plain("write", |worker| {
+            let base = worker.store.base();
+            let lease = base.lease("soak")?;
+            let blob = lease.write(Expect::any(Algorithm::Sha256), "text/plain", &mut text.as_bytes())?;
+            std::thread::sleep(pause);
+            let mut read = String::new();
+            base.read_blob_verified(&blob.digest)
+                .map_err(|error| End::Bad(error.to_string()))?
+                .read_to_string(&mut read)?;
+            held = Some((lease, blob.digest));
+            if read == text { Ok(()) } else { Err(End::Bad(format!("{read:?} was {text:?}"))) }
+        })?;
+        let Some((lease, digest)) = held else { return Ok(()) };
+        self.call("pin of what is leased", Call::new("new", format!("pin:{digest}"), "pin"), |worker| {
+            match worker.store.pin(&digest.to_string()) {
+                Ok((_, true)) => Ok("pin".to_owned()),
+                other => Err(End::Bad(format!("{digest}, which is leased: {other:?}"))),
+            }
+        })?;
+        drop(lease);
+        self.call("unpin", Call::new("del", format!("pin:{digest}"), "-"), |worker| {
+            match worker.store.unpin(&digest.to_string())? {
+                (_, true) => Ok("pin".to_owned()),
+                (_, false) => Err(End::Absent),
+            }
         })
     }
 

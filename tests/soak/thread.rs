@@ -62,6 +62,7 @@ const MIX: &[(u64, Operation)] = &[
     (6, Worker::import_all),
     (45, Worker::export),
     (15, Worker::export_together),
+    (20, Worker::write),
     (60, Worker::cat),
     (90, Worker::tag),
     (60, Worker::tag_new),
