@@ -1,6 +1,5 @@
 //! Automation for the oci-store workspace, written in Rust so that it runs wherever the workspace builds.
 
-#[allow(dead_code)]
 mod attack;
 mod ci;
 mod images;

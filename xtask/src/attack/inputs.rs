@@ -12,7 +12,6 @@ use sha2::{Digest as _, Sha256};
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An image layout that is being written.
 pub(crate) struct Layout<'l> {
@@ -50,12 +49,6 @@ impl<'l> Layout<'l> {
             &json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers }),
         )
     }
-
-    /// Adds an image index over manifests.
-    pub(crate) fn index(&self, manifests: &[Value]) -> Result<Value> {
-        self.document(INDEX, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))
-    }
-
     /// Adds a document as it stands.
     pub(crate) fn document(&self, media_type: &str, document: &Value) -> Result<Value> {
         self.blob(media_type, document.to_string().as_bytes())

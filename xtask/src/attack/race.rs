@@ -115,19 +115,6 @@ fn repeat(name: &str, common: &Common, once: impl Fn(&Rig<'_>) -> Result<Vec<Str
     }
     Ok(())
 }
-
-/// What a race over a guard's absence shows: for the negative controls. Ends with the first violation.
-pub(crate) fn refs_without(program: &Program, index: &str, guard: &str, runs: usize) -> Result<(usize, Vec<String>)> {
-    for run in 1..=runs {
-        let folder = tempfile::tempdir()?;
-        let fell = refs::once(&Rig { program, index, without: guard, folder: folder.path() }, 20)?;
-        if !fell.is_empty() {
-            return Ok((run, fell));
-        }
-    }
-    Ok((runs, Vec::new()))
-}
-
 /// What is wrong with a store in which nothing but `refs` are, looked at before any other command could mend it.
 fn settle(rig: &Rig<'_>, store: &Path, refs: &std::collections::BTreeMap<String, String>) -> Result<Vec<String>> {
     let facts = checker::examine(store)?;

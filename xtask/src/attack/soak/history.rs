@@ -112,6 +112,7 @@ impl History {
     }
 
     /// How many operations there were.
+    #[cfg(test)]
     pub(crate) fn total(&self) -> u64 {
         self.operations.values().flat_map(BTreeMap::values).sum()
     }
