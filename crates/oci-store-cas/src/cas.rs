@@ -12,6 +12,11 @@ pub trait Blob: Read + Seek + Send + Debug {
     fn as_file(&self) -> Option<&File> {
         None
     }
+
+    /// How many bytes it had when it was opened, where that was seen.
+    fn size(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A place for blobs named by digest.

@@ -132,15 +132,7 @@ impl Digest {
     pub fn encoded(&self) -> String {
         match &self.0 {
             Repr::Other(text, colon) => text.get(usize::from(*colon) + 1..).unwrap_or_default().to_owned(),
-            _ => {
-                let raw = self.raw();
-                let mut hex = String::with_capacity(raw.len() * 2);
-                for byte in raw {
-                    hex.push(hex_digit(byte >> 4));
-                    hex.push(hex_digit(byte & 15));
-                }
-                hex
-            }
+            _ => hex(self.raw(), String::with_capacity(self.raw().len() * 2)),
         }
     }
 
@@ -198,8 +190,14 @@ impl Digest {
     }
 }
 
-fn hex_digit(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
+/// Appends bytes in hex.
+fn hex(raw: &[u8], mut text: String) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    for byte in raw {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+    text
 }
 
 fn hex_value(digit: u8) -> Option<u8> {
@@ -259,7 +257,16 @@ fn parse(text: &str) -> Result<Digest, &'static str> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}:{}", self.algorithm(), self.encoded()))
+        match &self.0 {
+            Repr::Other(text, _) => f.pad(text),
+            _ => {
+                let (algorithm, raw) = (self.algorithm(), self.raw());
+                let mut text = String::with_capacity(algorithm.len() + 1 + raw.len() * 2);
+                text.push_str(algorithm);
+                text.push(':');
+                f.pad(&hex(raw, text))
+            }
+        }
     }
 }
 
@@ -277,6 +284,21 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// A digest's text, which is not kept.
+struct Text;
+
+impl de::Visitor<'_> for Text {
+    type Value = Digest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a digest")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
+        text.parse().map_err(E::custom)
     }
 }

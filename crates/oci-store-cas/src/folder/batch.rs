@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use super::FolderCas;
-use crate::attack::{Guard, without};
+use super::flush::{Flush, Sent};
 use crate::{Batch, Digest, Error, Result, Stage};
 
 /// Numbers the files that this process stages, over all its batches.
@@ -27,11 +27,12 @@ pub(super) struct FolderBatch {
     cas: FolderCas,
     folder: PathBuf,
     sealed: Mutex<BTreeMap<Digest, Staged>>,
+    flush: Flush,
 }
 
 impl FolderBatch {
     pub(super) fn new(cas: FolderCas, name: &str) -> Self {
-        Self { folder: cas.ingest.join(name), cas, sealed: Mutex::default() }
+        Self { folder: cas.ingest.join(name), cas, sealed: Mutex::default(), flush: Flush::default() }
     }
 
     fn sealed(&self) -> MutexGuard<'_, BTreeMap<Digest, Staged>> {
@@ -47,7 +48,11 @@ impl FolderBatch {
             // O_EXCL: processes in different PID namespaces may share a number, and a dead one left its files.
             let created = options.read(true).write(true).create_new(true).mode(self.cas.access.file_mode()).open(&path);
             match created {
-                Ok(file) => return Ok((file, Staged { path })),
+                Ok(file) => {
+                    let staged = Staged { path };
+                    self.flush.begin(&self.folder)?;
+                    return Ok((file, staged));
+                }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == ErrorKind::NotFound && attempts < ATTEMPTS => {
                     attempts += 1;
@@ -63,7 +68,7 @@ impl FolderBatch {
 impl Batch for FolderBatch {
     fn stage(&self) -> Result<Box<dyn Stage + '_>> {
         let (file, staged) = self.create()?;
-        Ok(Box::new(FolderStage { batch: self, file, staged }))
+        Ok(Box::new(FolderStage { batch: self, file, staged, sent: Sent::default() }))
     }
 
     fn persist(&self) -> Result<()> {
@@ -72,7 +77,9 @@ impl Batch for FolderBatch {
         let mut sealed = self.sealed();
         let mut made: Option<(String, PathBuf)> = None;
         // On an error the rest is dropped, and with it the files.
-        for (digest, staged) in mem::take(&mut *sealed) {
+        let ready = mem::take(&mut *sealed);
+        self.flush.settle()?;
+        for (digest, staged) in ready {
             let folder = match &made {
                 Some((algorithm, folder)) if algorithm == digest.algorithm() => folder,
                 _ => {
@@ -140,12 +147,15 @@ struct FolderStage<'b> {
     batch: &'b FolderBatch,
     file: File,
     staged: Staged,
+    sent: Sent,
 }
 
 impl Write for FolderStage<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // With its path: whoever copies into it has to tell a full disk here from a bad one at the source.
-        self.file.write(bytes).map_err(|error| Error::io(&self.staged.path)(error).into())
+        let n = self.file.write(bytes).map_err(|error| io::Error::from(Error::io(&self.staged.path)(error)))?;
+        self.sent.wrote(&self.file, n as u64);
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -155,16 +165,12 @@ impl Write for FolderStage<'_> {
 
 impl Stage for FolderStage<'_> {
     fn seal(self: Box<Self>, digest: &Digest) -> Result<()> {
-        let Self { batch, file, staged } = *self;
+        let Self { batch, file, staged, .. } = *self;
         let mode = Permissions::from_mode(batch.cas.access.blob_mode());
-        // Synced by the descriptor it was written through, as only that one is sure to be told of an earlier
-        // write that failed; and once, as a second try may succeed without having written anything. Not
-        // fdatasync: the inode of a new file has to be written in either case, and its mode shall be in it.
         file.set_permissions(mode).map_err(Error::io(&staged.path))?;
-        if !without(Guard::FileSync) {
-            file.sync_all().map_err(Error::io(&staged.path))?;
-        }
-        drop(file);
+        let size = file.metadata().map_err(Error::io(&staged.path))?.len();
+        // Before it is sealed: what `persist` finds sealed, it finds here.
+        batch.flush.ended(&staged.path, file, size)?;
         batch.sealed().insert(digest.clone(), staged);
         Ok(())
     }

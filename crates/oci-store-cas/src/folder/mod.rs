@@ -10,6 +10,7 @@
 
 mod access;
 mod batch;
+mod flush;
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, ReadDir};
@@ -137,10 +138,11 @@ impl Cas for FolderCas {
                 _ => return Err(Error::io(path)(error)),
             },
         };
-        if !file.metadata().map_err(Error::io(&path))?.is_file() {
+        let meta = file.metadata().map_err(Error::io(&path))?;
+        if !meta.is_file() {
             return Err(not_regular(path));
         }
-        Ok(Some(Box::new(FileBlob(file))))
+        Ok(Some(Box::new(FileBlob { file, size: meta.len() })))
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
@@ -207,23 +209,30 @@ impl Cas for FolderCas {
 
 /// A blob's file. Seeking and reading are its own, so nothing is buffered here.
 #[derive(Debug)]
-struct FileBlob(File);
+struct FileBlob {
+    file: File,
+    size: u64,
+}
 
 impl Blob for FileBlob {
     fn as_file(&self) -> Option<&File> {
-        Some(&self.0)
+        Some(&self.file)
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
     }
 }
 
 impl Read for FileBlob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.file.read(buffer)
     }
 }
 
 impl Seek for FileBlob {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
+        self.file.seek(to)
     }
 }
 
