@@ -1,5 +1,6 @@
 //! What goes to stdout: data, and nothing else.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,6 +44,9 @@ pub(crate) fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
 /// Text that a stranger may have written, for a terminal: nothing in it moves the cursor, or turns the direction of what
 /// follows.
 pub(crate) fn plain(text: &str) -> String {
+    if text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
     text.chars().map(|c| if c != '\n' && is_unprintable(c) { '\u{fffd}' } else { c }).collect()
 }
 
@@ -79,11 +83,10 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     }
     let mut text = String::new();
     let mut line = |cells: [&str; N]| {
-        let mut line = String::new();
         for (cell, width) in cells.iter().zip(widths) {
-            line.push_str(&format!("{cell:width$}  "));
+            let _ = write!(text, "{cell:width$}  ");
         }
-        text.push_str(line.trim_end());
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     };
     line(head);

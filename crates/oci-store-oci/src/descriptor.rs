@@ -1,6 +1,10 @@
+use std::borrow::Cow;
+use std::fmt;
+
 use oci_spec::image::Platform;
 use oci_store_cas::Digest;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// The annotation that names an entry of `index.json`.
@@ -10,7 +14,7 @@ pub use oci_spec::image::ANNOTATION_REF_NAME as REF_NAME;
 ///
 /// Fields that are not here are kept as they were read, so that nothing is lost when an entry of `index.json` is
 /// written again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Descriptor {
     /// The type of what it names.
     #[serde(rename = "mediaType")]
@@ -18,20 +22,110 @@ pub struct Descriptor {
     /// The name.
     pub digest: Digest,
     /// In bytes.
-    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// All other fields: `annotations`, `platform`, `artifactType`, `urls`, …
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// Sizes are int64 by the spec.
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let size = u64::deserialize(deserializer)?;
-    if size > i64::MAX as u64 {
-        return Err(de::Error::custom(format_args!("a size of {size} bytes")));
+/// By hand: an index has thousands of them, and what is derived for a flattened map reads everything twice.
+impl<'de> Deserialize<'de> for Descriptor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields { without: &[] })
     }
-    Ok(size)
+}
+
+/// An entry of `index.json` without annotations that are about the entry, and not about what it describes.
+pub(crate) fn read_without(text: &str, annotations: &[&str]) -> serde_json::Result<Descriptor> {
+    let mut text = serde_json::Deserializer::from_str(text);
+    let descriptor = text.deserialize_map(Fields { without: annotations })?;
+    text.end()?;
+    Ok(descriptor)
+}
+
+struct Fields<'f> {
+    /// Annotations that are left out.
+    without: &'f [&'f str],
+}
+
+/// The value of `annotations`, whatever it is.
+struct Annotations<'f>(&'f [&'f str]);
+
+impl<'de> DeserializeSeed<'de> for Annotations<'_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Value>, D::Error> {
+        if self.0.is_empty() {
+            return Value::deserialize(deserializer).map(Some);
+        }
+        // Nothing is made for the one annotation that most entries have.
+        let annotations: Vec<(Cow<'de, str>, Value)> = deserializer.deserialize_map(Pairs)?;
+        let mut kept = annotations.into_iter().filter(|(key, _)| !self.0.contains(&&**key)).peekable();
+        let some = kept.peek().is_some();
+        Ok(some.then(|| Value::Object(kept.map(|(key, value)| (key.into_owned(), value)).collect())))
+    }
+}
+
+struct Pairs;
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Vec<(Cow<'de, str>, Value)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("annotations")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(pairs)
+    }
+}
+
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = Descriptor;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a descriptor")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Descriptor, A::Error> {
+        let (mut media_type, mut digest, mut size) = (None, None, None);
+        let mut other = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "mediaType" => once("mediaType", &mut media_type, map.next_value()?)?,
+                "digest" => once("digest", &mut digest, map.next_value()?)?,
+                "size" => once("size", &mut size, map.next_value::<u64>()?)?,
+                "annotations" => {
+                    if let Some(annotations) = map.next_value_seed(Annotations(self.without))? {
+                        other.insert(key, annotations);
+                    }
+                }
+                _ => drop(other.insert(key, map.next_value()?)),
+            }
+        }
+        let size = size.ok_or_else(|| de::Error::missing_field("size"))?;
+        // Sizes are int64 by the spec.
+        if size > i64::MAX as u64 {
+            return Err(de::Error::custom(format_args!("a size of {size} bytes")));
+        }
+        Ok(Descriptor {
+            media_type: media_type.ok_or_else(|| de::Error::missing_field("mediaType"))?,
+            digest: digest.ok_or_else(|| de::Error::missing_field("digest"))?,
+            size,
+            other,
+        })
+    }
+}
+
+fn once<T, E: de::Error>(name: &'static str, field: &mut Option<T>, value: T) -> Result<(), E> {
+    match field.replace(value) {
+        Some(_) => Err(E::duplicate_field(name)),
+        None => Ok(()),
+    }
 }
 
 impl Descriptor {

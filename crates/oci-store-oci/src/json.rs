@@ -5,9 +5,11 @@
 //! known field where case does not count, as in Go; texts that are no Unicode; and what lies more than 127 deep. All
 //! of it costs one pass without recursion beyond that, and memory for the keys of what is open.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// The most values that a document of others may have: each costs memory when it is read, and much more than its text.
@@ -106,17 +108,45 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut keys: HashSet<String> = HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
+        let mut keys = Keys::default();
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             if let Some(field) = FIELDS.iter().find(|field| !self.is_free && key != **field && is_like(&key, field)) {
                 return Err(de::Error::custom(format_args!("{key:?} is {field:?} to some parsers, and not to others")));
             }
             let is_free = key == "annotations";
-            if keys.contains(&key) {
+            if let Err(key) = keys.add(key) {
                 return Err(de::Error::custom(format_args!("{key:?} is there twice")));
             }
-            keys.insert(key);
             map.next_value_seed(Value { left: self.left, is_free })?;
+        }
+        Ok(())
+    }
+}
+
+/// A key, as it stands in the text where it stands there as it is.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Key<'k>(#[serde(borrow)] Cow<'k, str>);
+
+/// The keys of an object. Most have few, which are found faster without a table.
+#[derive(Default)]
+struct Keys<'k> {
+    few: Vec<Cow<'k, str>>,
+    many: HashSet<Cow<'k, str>>,
+}
+
+impl<'k> Keys<'k> {
+    const FEW: usize = 16;
+
+    /// Adds a key, or gives it back if it is there.
+    fn add(&mut self, key: Cow<'k, str>) -> Result<(), Cow<'k, str>> {
+        if self.few.contains(&key) || self.many.contains(&key) {
+            return Err(key);
+        }
+        if self.few.len() < Self::FEW {
+            self.few.push(key);
+        } else {
+            self.many.insert(key);
         }
         Ok(())
     }
@@ -124,6 +154,9 @@ impl<'de> Visitor<'de> for Value<'_> {
 
 /// The same but for case, by Unicode's folding of single characters.
 fn is_like(key: &str, field: &str) -> bool {
+    if key.is_ascii() {
+        return key.eq_ignore_ascii_case(field);
+    }
     let fold = |c: char| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',

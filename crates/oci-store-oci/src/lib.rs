@@ -32,6 +32,7 @@ mod referrers;
 mod refs;
 mod reindex;
 mod repair;
+mod shown;
 pub mod source;
 mod store;
 mod threads;

@@ -5,6 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use oci_store_cas::{Algorithm, Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
@@ -12,10 +13,35 @@ use crate::Store;
 /// Two changes within so many nanoseconds may have the same time.
 const TICK: i64 = 20_000_000;
 
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
-    generation: u64,
+/// What was last known to be ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) generation: u64,
     look: Look,
+    /// Of the file's bytes.
+    digest: Digest,
+}
+
+impl Note {
+    pub(crate) fn new(generation: u64, look: Look, text: &[u8]) -> Self {
+        Self { generation, look, digest: digest_of(text) }
+    }
+
+    /// Whether these are the bytes that it is about, whatever the file looks like from outside.
+    pub(crate) fn is_of(&self, text: &[u8]) -> bool {
+        self.look.size == text.len() as u64 && self.digest == digest_of(text)
+    }
+}
+
+fn digest_of(text: &[u8]) -> Digest {
+    // It only tells whether something has changed, so that which algorithm it is does not matter.
+    Hasher::new(Algorithm::Sha256).map_or_else(
+        || unreachable!("every build has SHA-256"),
+        |mut hasher| {
+            hasher.update(text);
+            hasher.finish()
+        },
+    )
 }
 
 /// A look at the file that `index.json` was, from before it was read.
@@ -51,15 +77,18 @@ pub(crate) fn now() -> i64 {
 impl Store {
     /// Whether `index.json` is known to show this generation, by a look at it from outside.
     pub(crate) fn is_noted(&self, generation: u64) -> bool {
-        let note = || serde_json::from_slice::<Note>(&fs::read(self.note_path()).ok()?).ok();
-        let (Some(note), Ok(meta)) = (note(), fs::symlink_metadata(self.index_json())) else { return false };
+        let (Some(note), Ok(meta)) = (self.noted(), fs::symlink_metadata(self.index_json())) else { return false };
         note.generation == generation && note.look.still_holds(&Look::new(&meta, 0))
     }
 
-    /// Notes that what was looked at is ours, and shows this generation.
-    pub(crate) fn note(&self, generation: u64, look: Look) {
-        // Should it fail, the file is read the next time.
-        if let Ok(text) = serde_json::to_vec(&Note { generation, look }) {
+    /// The note, if there is one that can be read.
+    pub(crate) fn noted(&self) -> Option<Note> {
+        serde_json::from_slice(&fs::read(self.note_path()).ok()?).ok()
+    }
+
+    pub(crate) fn note(&self, note: &Note) {
+        // Should it fail, the file is parsed the next time.
+        if let Ok(text) = serde_json::to_vec(note) {
             let _ = self.write_own("projection.", &text, &self.note_path(), false);
         }
     }

@@ -1,13 +1,17 @@
 //! What in an image layout is about what: manifests with a subject, found by reading all that is listed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
 
+use memchr::memmem;
 use oci_store_cas::Digest;
 
 use crate::document::{Role, children};
 use crate::media_type::is_document;
-use crate::source::{ImageSource, read_document};
+use crate::source::{ImageSource, read_document, read_unverified, verify};
+use crate::threads::side_by_side;
 use crate::{Descriptor, Result};
 
 /// What has a subject, by it; found on first need.
@@ -30,20 +34,44 @@ impl Referrers {
 
 /// Reads what is listed, to see what has a subject. A document that can't be read is nobody's referrer.
 fn find(source: &dyn ImageSource) -> Result<HashMap<Digest, Vec<Descriptor>>> {
-    let mut found: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
-    // Each document is read once, however often it is listed: the sizes that are claimed of it don't count.
-    let mut seen = HashSet::new();
-    let mut add = |descriptor: &Descriptor| {
-        if !seen.insert((descriptor.digest.clone(), descriptor.media_type.clone())) {
-            return;
-        }
-        let Ok(Some(bytes)) = read_document(source, descriptor) else { return };
-        let Ok(children) = children(descriptor, &bytes) else { return };
-        for subject in children.into_iter().filter(|child| child.role == Role::Subject) {
-            let list = found.entry(subject.descriptor.digest).or_default();
-            if !list.iter().any(|known| known.digest == descriptor.digest) {
-                list.push(descriptor.clone());
+    let candidates = candidates(source)?;
+    let next = AtomicUsize::new(0);
+    let subjects = Mutex::new(Vec::new());
+    let threads = if candidates.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    side_by_side(threads, || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(candidate) = candidates.get(at) else { return };
+            if let Some(subject) = subject_of(source, candidate) {
+                subjects.lock().unwrap_or_else(PoisonError::into_inner).push((at, subject));
             }
+        }
+    });
+    let mut subjects = subjects.into_inner().unwrap_or_else(PoisonError::into_inner);
+    subjects.sort();
+    let mut found: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
+    for (at, subject) in subjects {
+        let list = found.entry(subject).or_default();
+        if let Some(candidate) = candidates.get(at)
+            && !list.iter().any(|known| known.digest == candidate.digest)
+        {
+            list.push(candidate.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// So many documents are read by one thread.
+const FEW: usize = 64;
+
+/// All documents that are listed. Each is there once, however often it is listed: the sizes that are claimed of it don't
+/// count.
+fn candidates(source: &dyn ImageSource) -> Result<Vec<Descriptor>> {
+    let mut candidates = Vec::new();
+    let mut seen = HashSet::new();
+    let mut add = |descriptor: Descriptor| {
+        if seen.insert((descriptor.digest.clone(), descriptor.media_type.clone())) {
+            candidates.push(descriptor);
         }
     };
     let mut opened = HashSet::new();
@@ -55,15 +83,25 @@ fn find(source: &dyn ImageSource) -> Result<HashMap<Digest, Vec<Descriptor>>> {
             // An index of referrers, for registries that can't list them: each of its manifests is one.
             let Ok(Some(bytes)) = read_document(source, &entry.descriptor) else { continue };
             let children = children(&entry.descriptor, &bytes).unwrap_or_default();
-            for child in children.iter().filter(|child| child.role == Role::Manifest) {
-                add(&child.descriptor);
-            }
+            children.into_iter().filter(|child| child.role == Role::Manifest).for_each(|child| add(child.descriptor));
         }
         let mut descriptor = entry.descriptor;
         descriptor.set_annotation(crate::REF_NAME, None);
-        add(&descriptor);
+        add(descriptor);
     }
-    Ok(found)
+    Ok(candidates)
+}
+
+/// What a document is about.
+fn subject_of(source: &dyn ImageSource, descriptor: &Descriptor) -> Option<Digest> {
+    let bytes = read_unverified(source, descriptor).ok()??;
+    // Most are about nothing, which is seen without hashing and parsing them; a key may be written with escapes.
+    if memmem::find(&bytes, b"subject").is_none() && memmem::find(&bytes, b"\\u").is_none() {
+        return None;
+    }
+    let bytes = verify(source, descriptor, bytes).ok()?;
+    let mut children = children(descriptor, &bytes).ok()?.into_iter();
+    children.find(|child| child.role == Role::Subject).map(|child| child.descriptor.digest)
 }
 
 /// `sha256-HEX`: where a registry without a referrers list keeps one (distribution-spec, *Referrers Tag Schema*).

@@ -1,11 +1,14 @@
 //! Refs, pins and referrers: the records in the base store that keep images.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use oci_store_base::{Condition, Data, Error as BaseError, Space, Txn, View};
 use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
+use crate::descriptor::{REF_NAME, read_without};
 use crate::media_type::is_document;
 use crate::{Descriptor, Error, RefName, Result};
 
@@ -44,8 +47,10 @@ pub struct Ref {
 
 /// A ref's record, as JSON.
 #[derive(Serialize, Deserialize)]
-struct Record {
-    target: Descriptor,
+struct Record<'r> {
+    /// As it stands in `index.json`, so that all of them can be written there as they are.
+    #[serde(borrow)]
+    entry: &'r RawValue,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
     generation: u64,
@@ -67,7 +72,9 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 }
 
 fn ref_of(data: &Data) -> Result<Ref> {
-    let Record { target, incomplete, generation } = decode(data)?;
+    let Record { entry, incomplete, generation } = decode(data)?;
+    let target = read_without(entry.get(), &OWN_ANNOTATIONS);
+    let target = target.map_err(|error| Error::document(format!("record {:?}", data.key), error))?;
     Ok(Ref { name: data.key.parse()?, target, incomplete, updated: data.updated, generation })
 }
 
@@ -121,7 +128,41 @@ pub(crate) fn each(view: View<'_>, visit: &mut dyn FnMut(Ref) -> Result<()>) -> 
 
 /// Pins, or referrers.
 pub(crate) fn each_unnamed(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Descriptor) -> Result<()>) -> Result<()> {
-    each_record(view, kind, &mut |data| visit(decode(&data)?))
+    each_record(view, kind, &mut |data| visit(bare(decode(&data)?)))
+}
+
+/// What `index.json` is to list: refs by name, then, without one, pins and what nobody has named that is about an image.
+pub(crate) fn entries(view: View<'_>) -> Result<Vec<Box<RawValue>>> {
+    let mut entries = Vec::new();
+    let mut named = HashSet::new();
+    for kind in [REF, PIN, REFERRER] {
+        each_record(view, kind, &mut |data| {
+            if kind == REFERRER && data.blob.as_ref().is_some_and(|digest| named.contains(digest)) {
+                return Ok(());
+            }
+            entries.push(match kind {
+                REF => decode::<Record<'_>>(&data)?.entry.to_owned(),
+                _ => decode::<&RawValue>(&data)?.to_owned(),
+            });
+            named.extend(data.blob);
+            Ok(())
+        })?;
+    }
+    Ok(entries)
+}
+
+/// An entry of `index.json`, its fields in the order of the alphabet, as the file's checksum has them.
+fn entry(descriptor: &Descriptor) -> Result<Box<RawValue>> {
+    let value = serde_json::to_value(descriptor).and_then(|value| serde_json::value::to_raw_value(&value));
+    value.map_err(|error| Error::document(&descriptor.digest, error))
+}
+
+/// Without what an entry says beyond what it describes.
+fn bare(mut descriptor: Descriptor) -> Descriptor {
+    for annotation in OWN_ANNOTATIONS {
+        descriptor.set_annotation(annotation, None);
+    }
+    descriptor
 }
 
 fn each_record(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Data) -> Result<()>) -> Result<()> {
@@ -134,7 +175,7 @@ fn each_record(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Data) -> Result
 }
 
 pub(crate) fn unnamed(view: View<'_>, kind: &str, digest: &Digest) -> Result<Option<Descriptor>> {
-    view.data(Space::Store, kind, &digest.to_string())?.map(|data| decode(&data)).transpose()
+    view.data(Space::Store, kind, &digest.to_string())?.map(|data| Ok(bare(decode(&data)?))).transpose()
 }
 
 pub(crate) fn removed(view: View<'_>, key: &str) -> Result<Option<Removed>> {
@@ -179,13 +220,11 @@ pub(crate) fn restore(
     generation: u64,
     condition: Condition,
 ) -> Result<()> {
-    let mut target = target.clone();
-    for annotation in OWN_ANNOTATIONS {
-        target.set_annotation(annotation, None);
-    }
-    let digest = target.digest.clone();
-    let value = encode(&Record { target, incomplete, generation })?;
-    match txn.set_data(Space::Store, REF, name.as_str(), &value, Some(&digest), condition) {
+    let mut target = bare(target.clone());
+    target.set_annotation(REF_NAME, Some(name.as_str()));
+    target.set_annotation(INCOMPLETE, incomplete.then_some("true"));
+    let value = encode(&Record { entry: &entry(&target)?, incomplete, generation })?;
+    match txn.set_data(Space::Store, REF, name.as_str(), &value, Some(&target.digest), condition) {
         Err(BaseError::Conflict { .. }) => Err(Error::RefConflict(name.to_string())),
         other => Ok(other.map(drop)?),
     }
@@ -209,16 +248,14 @@ fn bury(txn: &mut Txn<'_>, key: &str, digest: &Digest) -> Result<u64> {
 
 /// Pins a blob, or notes a referrer. Returns the generation, if that was news.
 pub(crate) fn add_unnamed(txn: &mut Txn<'_>, kind: &str, descriptor: &Descriptor) -> Result<Option<u64>> {
-    let mut descriptor = descriptor.clone();
-    for annotation in OWN_ANNOTATIONS {
-        descriptor.set_annotation(annotation, None);
-    }
+    let mut descriptor = bare(descriptor.clone());
+    descriptor.set_annotation(PINNED, (kind == PIN).then_some("true"));
     let key = descriptor.digest.to_string();
     if txn.view().data(Space::Store, kind, &key)?.is_some() {
         return Ok(None);
     }
     let digest = descriptor.digest.clone();
-    txn.set_data(Space::Store, kind, &key, &encode(&descriptor)?, Some(&digest), Condition::Any)?;
+    txn.set_data(Space::Store, kind, &key, &encode(&entry(&descriptor)?)?, Some(&digest), Condition::Any)?;
     if kind == PIN {
         txn.delete_data(Space::Store, REMOVED, &key, Condition::Any)?;
     }
@@ -254,4 +291,4 @@ pub const INCOMPLETE: &str = "io.oci-store.incomplete";
 pub(crate) const PINNED: &str = "io.oci-store.pin";
 
 /// Annotations of entries of `index.json` that are not part of what they describe.
-const OWN_ANNOTATIONS: [&str; 3] = [crate::descriptor::REF_NAME, INCOMPLETE, PINNED];
+const OWN_ANNOTATIONS: [&str; 3] = [REF_NAME, INCOMPLETE, PINNED];

@@ -10,7 +10,7 @@ use oci_store_cas::{Digest, VerifyReader};
 
 use crate::document::{self, Child, Role, children};
 use crate::media_type::is_document;
-use crate::projection::{self, read_own};
+use crate::shown::{Found as Shown, read_own};
 use crate::source::Limits;
 use crate::store::OpenOptions;
 use crate::{Descriptor, Error, RefName, Result, Store, check, refs};
@@ -131,7 +131,9 @@ fn carry_removed(rebuild: &Rebuild<'_>, removed: oci_store_base::Result<Vec<Data
 fn old_entries(view: View<'_>) -> Result<(u64, Vec<Dated>)> {
     let floor = refs::generation(view)?;
     let mut entries = Vec::new();
-    for entry in crate::projection::entries(view)? {
+    for entry in refs::entries(view)? {
+        let wrong = |error| Error::document("record", error);
+        let entry: Descriptor = serde_json::from_str(entry.get()).map_err(wrong)?;
         let name = entry.ref_name().map(str::parse::<RefName>).transpose()?;
         let found = name.map(|name| refs::get(view, &name)).transpose()?.flatten();
         entries.push((entry, found.map_or(floor, |found| found.generation)));
@@ -141,14 +143,15 @@ fn old_entries(view: View<'_>) -> Result<(u64, Vec<Dated>)> {
 
 /// What `index.json` lists.
 fn listed_entries(root: &Path) -> Result<(u64, Vec<Dated>)> {
-    match read_own(&root.join("index.json")) {
-        Ok(projection::Found::Ours { generation, index, .. } | projection::Found::Foreign { generation, index }) => {
-            Ok((generation, index.manifests.into_iter().map(|entry| (entry, generation)).collect()))
-        }
-        Ok(projection::Found::Nothing) => Ok((0, Vec::new())),
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok((0, Vec::new())),
-        Err(error) => Err(error),
-    }
+    let path = root.join("index.json");
+    let (generation, index) = match read_own(&path, None) {
+        Ok(Shown::Ours(ours)) => (ours.generation, ours.index(&path)?),
+        Ok(Shown::Foreign { generation, index }) => (generation, index),
+        Ok(Shown::Nothing) => return Ok((0, Vec::new())),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok((0, Vec::new())),
+        Err(error) => return Err(error),
+    };
+    Ok((generation, index.manifests.into_iter().map(|entry| (entry, generation)).collect()))
 }
 
 /// A blob that an entry reaches, and its children, if it is a document that was read.

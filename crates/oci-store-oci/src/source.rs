@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use oci_spec::image::Platform;
-use oci_store_cas::{Blob, Digest, VerifyReader};
+use oci_store_cas::{Blob, Digest, Hasher};
 
 use crate::document::MAX_DOCUMENT;
 use crate::{Archive, Descriptor, Error, Layout, Result};
@@ -37,6 +37,10 @@ pub trait Content: Read + Send {
 impl Content for Box<dyn Blob> {
     fn as_file(&self) -> Option<&File> {
         (**self).as_file()
+    }
+
+    fn size(&self) -> Option<u64> {
+        (**self).size()
     }
 }
 
@@ -179,24 +183,46 @@ fn find_below(source: &dyn ImageSource, entries: &[Entry], digest: &Digest) -> O
 
 /// Reads a manifest or an index from a source, verified; `None` if it is not there.
 pub(crate) fn read_document(source: &dyn ImageSource, descriptor: &Descriptor) -> Result<Option<Vec<u8>>> {
+    let bytes = read_unverified(source, descriptor)?;
+    bytes.map(|bytes| verify(source, descriptor, bytes)).transpose()
+}
+
+/// The same, of which only the size is right.
+pub(crate) fn read_unverified(source: &dyn ImageSource, descriptor: &Descriptor) -> Result<Option<Vec<u8>>> {
     let most = source.max_manifest();
-    if descriptor.size > most {
-        let why = format!("{} bytes are too many: {} at most", descriptor.size, size_text(most));
+    let size = descriptor.size;
+    if size > most {
+        let why = format!("{size} bytes are too many: {} at most", size_text(most));
         return Err(Error::document(&descriptor.digest, why));
     }
     let Some(content) = source.fetch(descriptor)? else { return Ok(None) };
-    let wrong = |error: oci_store_cas::Error| {
-        Err(Error::Source { origin: source.origin(), error: Box::new(Error::Cas(error)) })
-    };
-    if let Err(error) = check_size(&*content, descriptor) {
-        return wrong(error);
+    check_size(&*content, descriptor).map_err(|error| blame(source, error))?;
+    // Where it is known how long it is, nobody has to look for the end.
+    let limit = if content.size().is_some() { size } else { size + 1 };
+    let mut bytes = Vec::with_capacity(usize::try_from(limit.min(MAX_DOCUMENT)).unwrap_or_default());
+    content.take(limit).read_to_end(&mut bytes).map_err(|error| blame(source, error.into()))?;
+    let actual = bytes.len() as u64;
+    if actual != size {
+        let digest = descriptor.digest.clone();
+        let error = oci_store_cas::Error::SizeMismatch { digest, expected: size, actual, truncated: actual < size };
+        return Err(blame(source, error));
     }
-    let mut bytes = Vec::new();
-    let mut reader = VerifyReader::new(content, &descriptor.digest, Some(descriptor.size))?;
-    match reader.read_to_end(&mut bytes) {
-        Ok(_) => Ok(Some(bytes)),
-        Err(error) => wrong(error.into()),
+    Ok(Some(bytes))
+}
+
+/// Returns a document's bytes if they are those that its descriptor names.
+pub(crate) fn verify(source: &dyn ImageSource, descriptor: &Descriptor, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let mut hasher = Hasher::for_digest(&descriptor.digest)?;
+    hasher.update(&bytes);
+    let (expected, actual) = (&descriptor.digest, hasher.finish());
+    if *expected == actual {
+        return Ok(bytes);
     }
+    Err(blame(source, oci_store_cas::Error::DigestMismatch { expected: expected.clone(), actual }))
+}
+
+fn blame(source: &dyn ImageSource, error: oci_store_cas::Error) -> Error {
+    Error::Source { origin: source.origin(), error: Box::new(Error::Cas(error)) }
 }
 
 /// Says whether a source's blob has the size that its descriptor claims, where that can be seen without reading it:

@@ -204,12 +204,36 @@ impl Store {
     /// # Errors
     /// [`Error::RefNotFound`], [`Error::NotShown`].
     pub fn remove_ref(&self, name: &RefName) -> Result<Ref> {
+        let mut removed = self.remove_refs(std::slice::from_ref(name))?;
+        removed.pop().flatten().ok_or_else(|| Error::RefNotFound(name.to_string()))
+    }
+
+    /// Removes refs, and nothing else; returns what each named, or `None` for one that is not there. Atomic up to
+    /// 256 of them; `index.json` is written once.
+    ///
+    /// # Errors
+    /// [`Error::NotShown`]; those of the base store.
+    pub fn remove_refs(&self, names: &[RefName]) -> Result<Vec<Option<Ref>>> {
+        // A disk that is full has room for a small transaction only.
+        const GROUP: usize = 256;
         self.refresh()?;
-        let remove = || self.base.update(|txn| refs::remove(txn, name));
-        let removed = self.base.with_reserve(Error::is_no_space, remove)?;
-        let (generation, old) = removed.ok_or_else(|| Error::RefNotFound(name.to_string()))?;
-        self.project(generation).map_err(Error::not_shown(format_args!("the ref {name} is removed")))?;
-        Ok(old)
+        let (mut removed, mut last) = (Vec::new(), None);
+        for names in names.chunks(GROUP) {
+            let remove =
+                || self.base.update(|txn| names.iter().map(|name| refs::remove(txn, name)).collect::<Result<Vec<_>>>());
+            for old in self.base.with_reserve(Error::is_no_space, remove)? {
+                last = old.as_ref().map(|(generation, _)| *generation).or(last);
+                removed.push(old.map(|(_, old)| old));
+            }
+        }
+        if let Some(generation) = last {
+            let done = || match names {
+                [name] => format!("the ref {name} is removed"),
+                _ => format!("{} refs are removed", removed.iter().flatten().count()),
+            };
+            self.project(generation).map_err(|error| Error::not_shown(done())(error))?;
+        }
+        Ok(removed)
     }
 
     /// Gives a ref another name. Atomic: there is no moment without one of the two.

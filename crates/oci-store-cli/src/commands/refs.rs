@@ -1,6 +1,6 @@
 //! `list`, `rm`, `tag`, `rename`, `pin`, `unpin`.
 
-use oci_store::{Condition, RefName};
+use oci_store::{Condition, Error, RefName};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -10,17 +10,17 @@ use crate::reader::Listed;
 
 pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
     let refs = context.reader()?.refs(prefix, usize::MAX)?;
-    let json: Vec<Value> = refs.iter().map(to_json).collect();
-    context.print(&json, || {
-        let row = |found: &Listed| {
-            let incomplete = if found.incomplete { " (incomplete)" } else { "" };
-            let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
-            let set = found.updated.map_or_else(|| "-".to_owned(), output::ago);
-            [found.name.clone(), found.target.digest.to_string(), kind, set]
-        };
-        let rows: Vec<_> = refs.iter().map(row).collect();
-        output::table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)
-    })
+    if context.json() {
+        return output::print_json(&refs.iter().map(to_json).collect::<Vec<Value>>());
+    }
+    let row = |found: &Listed| {
+        let incomplete = if found.incomplete { " (incomplete)" } else { "" };
+        let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
+        let set = found.updated.map_or_else(|| "-".to_owned(), output::ago);
+        [found.name.clone(), found.target.digest.to_string(), kind, set]
+    };
+    let rows: Vec<_> = refs.iter().map(row).collect();
+    output::print(&output::plain(&output::table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)))
 }
 
 fn to_json(found: &Listed) -> Value {
@@ -44,13 +44,18 @@ fn short_type(media_type: &str) -> &str {
 }
 
 /// Each by itself: one that is not there does not keep the others.
-pub(crate) fn rm(context: &Context, names: impl Iterator<Item = String>) -> Result<()> {
+pub(crate) fn rm(context: &Context, texts: impl Iterator<Item = String>) -> Result<()> {
     let store = context.store()?;
-    let mut failures = Vec::new();
-    for name in names {
-        match name.parse::<RefName>().and_then(|name| store.remove_ref(&name)) {
-            Ok(_) => {}
+    let (mut names, mut failures) = (Vec::new(), Vec::new());
+    for text in texts {
+        match text.parse::<RefName>() {
+            Ok(name) => names.push(name),
             Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    for (name, removed) in names.iter().zip(store.remove_refs(&names)?) {
+        if removed.is_none() {
+            failures.push(Failure::from(Error::RefNotFound(name.to_string())));
         }
     }
     Failure::all(failures)

@@ -1,0 +1,201 @@
+//! The text of `index.json`: as the index has it to be, and as it is found, ours or another tool's.
+
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use oci_store_base::View;
+use oci_store_cas::{Algorithm, Hasher};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::index_json::IndexJson;
+use crate::layout::{open_regular, read_all};
+use crate::media_type::INDEX;
+use crate::note::{self, Look, Note};
+use crate::source::Limits;
+use crate::{Error, Result, refs};
+
+/// The generation that the file shows.
+const GENERATION: &str = "io.oci-store.generation";
+/// Over generation and entries.
+const CHECKSUM: &str = "io.oci-store.checksum";
+
+/// What there is at the place of `index.json`.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Written by a store, and by nobody else since.
+    Ours(Ours),
+    /// Written by another tool, which has read, or not, what we wrote in `generation`.
+    Foreign { generation: u64, index: IndexJson },
+    /// Nothing, or nothing that can be read.
+    Nothing,
+}
+
+/// A file that is ours.
+#[derive(Debug)]
+pub(crate) struct Ours {
+    pub(crate) generation: u64,
+    pub(crate) look: Look,
+    pub(crate) text: Vec<u8>,
+}
+
+/// The fields of the file, in their order.
+#[derive(Serialize, Deserialize)]
+struct Text<'t> {
+    #[serde(rename = "schemaVersion")]
+    schema_version: u64,
+    #[serde(rename = "mediaType")]
+    media_type: &'t str,
+    #[serde(borrow)]
+    manifests: &'t RawValue,
+    #[serde(borrow)]
+    annotations: &'t RawValue,
+}
+
+/// What `index.json` is to be.
+pub(crate) fn render(view: View<'_>) -> Result<(u64, Vec<u8>)> {
+    let wrong = |error| Error::document("index.json", error);
+    let generation = refs::generation(view)?;
+    let manifests = serde_json::value::to_raw_value(&refs::entries(view)?).map_err(wrong)?;
+    let sum = checksum(generation, manifests.get()).unwrap_or_default();
+    let annotations = serde_json::json!({ GENERATION: generation.to_string(), CHECKSUM: sum });
+    let annotations = serde_json::value::to_raw_value(&annotations).map_err(wrong)?;
+    let text = Text { schema_version: 2, media_type: INDEX, manifests: &manifests, annotations: &annotations };
+    Ok((generation, serde_json::to_vec(&text).map_err(wrong)?))
+}
+
+impl Ours {
+    /// Whether it lists what [`render`] would list now.
+    pub(crate) fn is_current(&self, view: View<'_>) -> Result<bool> {
+        let Ok(text) = serde_json::from_slice::<Text<'_>>(&self.text) else { return Ok(false) };
+        let now = serde_json::to_string(&refs::entries(view)?).map_err(|error| Error::document("index.json", error))?;
+        Ok(text.manifests.get() == now)
+    }
+
+    pub(crate) fn index(&self, path: &Path) -> Result<IndexJson> {
+        IndexJson::parse_own(path, &self.text)
+    }
+}
+
+/// How long another tool may take between truncating a file and having written it: on a busy machine it waits for the
+/// processor in between.
+pub(crate) const MOMENT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is there now. A file without an end is being written in place by a tool that truncates it first, or was being
+/// written when that tool was killed: it gets a moment.
+pub(crate) fn look_at(path: &Path, patience: Duration, noted: Option<&Note>) -> Result<Found> {
+    let began = Instant::now();
+    loop {
+        match read_own(path, noted) {
+            Ok(found) => return Ok(found),
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+            Err(error @ Error::Document { .. }) => {
+                if began.elapsed() >= if has_end(path) { patience / 5 } else { patience } {
+                    tracing::warn!("{error}; it is written anew from the index");
+                    return Ok(Found::Nothing);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Whether a file ends as a whole `index.json` does, whatever stands before.
+fn has_end(path: &Path) -> bool {
+    let mut tail = Vec::new();
+    let read = open_regular(path).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(64)))?;
+        file.read_to_end(&mut tail)
+    });
+    read.is_ok() && tail.trim_ascii_end().ends_with(b"}")
+}
+
+/// Reads a store's own `index.json`: never [`Found::Nothing`]. What is `noted` to be ours is not parsed.
+pub(crate) fn read_own(path: &Path, noted: Option<&Note>) -> Result<Found> {
+    let read = || {
+        let (look, text) = read_text(path)?;
+        if let Some(note) = noted.filter(|note| note.is_of(&text)) {
+            return Ok(Found::Ours(Ours { generation: note.generation, look, text }));
+        }
+        let index = IndexJson::parse_own(path, &text)?;
+        let generation = generation_of(&index);
+        let is_ours = is_ours(generation, &index);
+        Ok(if is_ours { Found::Ours(Ours { generation, look, text }) } else { Found::Foreign { generation, index } })
+    };
+    settled(read)?.ok_or_else(|| Error::document(path.display(), "it changes all the time"))
+}
+
+pub(crate) fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
+    let looked = note::now();
+    let file = open_regular(path).map_err(Error::io(path))?;
+    let look = Look::new(&file.metadata().map_err(Error::io(path))?, looked);
+    Ok((look, read_all(path, file, Limits::OWN.index_json)?))
+}
+
+/// Reads until it is ours, or is twice the same. Some tools write the file in place: what is read in that moment may
+/// begin as the file did before and end as it does now, and even be an index.
+fn settled(mut read: impl FnMut() -> Result<Found>) -> Result<Option<Found>> {
+    let mut found = read()?;
+    for _ in 0..10 {
+        let Found::Foreign { index: before, .. } = &found else { return Ok(Some(found)) };
+        let again = read()?;
+        if matches!(&again, Found::Foreign { index, .. } if index == before) {
+            return Ok(Some(again));
+        }
+        found = again;
+    }
+    Ok(None)
+}
+
+/// Whether nobody has changed what we wrote. Who only formats the file anew has changed nothing.
+fn is_ours(generation: u64, index: &IndexJson) -> bool {
+    let sum = || checksum(generation, &serde_json::to_value(&index.manifests).ok()?.to_string());
+    // Whoever added what is no descriptor was not us, even if all the rest is ours.
+    !index.is_lossy && annotation(index, CHECKSUM).is_some_and(|said| sum().as_deref() == Some(said))
+}
+
+fn annotation<'i>(index: &'i IndexJson, key: &str) -> Option<&'i str> {
+    index.other.get("annotations")?.get(key)?.as_str()
+}
+
+/// The generation that a file shows; 0 if it shows none.
+fn generation_of(index: &IndexJson) -> u64 {
+    annotation(index, GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// Over the list of entries, as text without spaces and with fields in the order of the alphabet.
+fn checksum(generation: u64, entries: &str) -> Option<String> {
+    let mut hasher = Hasher::new(Algorithm::Sha256)?;
+    hasher.update(generation.to_string().as_bytes());
+    hasher.update(entries.as_bytes());
+    Some(hasher.finish().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(version: u64) -> Found {
+        let index = IndexJson { schema_version: version, ..IndexJson::new(Vec::new()) };
+        Found::Foreign { generation: 1, index }
+    }
+
+    #[test]
+    fn what_was_read_while_it_was_written_is_read_again() {
+        let (torn, new) = (1, 2);
+        let mut reads = [torn, new, new, 3].map(found).into_iter();
+        let settled_on = settled(|| Ok(reads.next().unwrap())).unwrap();
+        assert!(matches!(settled_on, Some(Found::Foreign { index, .. }) if index.schema_version == new));
+        assert_eq!(reads.count(), 1);
+        let mut number = 0;
+        let restless = settled(|| {
+            number += 1;
+            Ok(found(number))
+        });
+        assert!(restless.unwrap().is_none());
+    }
+}
