@@ -1,6 +1,7 @@
 //! Automation for the oci-store workspace, written in Rust so that it runs wherever the workspace builds.
 
 mod attack;
+mod bench;
 mod ci;
 mod images;
 mod tidy;
@@ -50,6 +51,11 @@ enum Task {
     Faults(attack::faults::Args),
     /// Cut the power at any moment: what was not flushed is gone, in any order (needs root)
     Powercut(attack::powercut::Args),
+    /// Measure: each command beside other tools, and beside what the hardware needs for the same
+    Bench(bench::Args),
+    /// One run of a work, for `bench`
+    #[command(hide = true)]
+    BenchSample(bench::sample::Args),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +75,8 @@ fn main() -> ExitCode {
         Task::Crash(args) => attack::crash::run(&args),
         Task::Faults(args) => attack::faults::run(&args),
         Task::Powercut(args) => attack::powercut::run(&args),
+        Task::Bench(args) => bench::run(&args),
+        Task::BenchSample(args) => bench::sample::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -60,6 +60,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Writes those that measurements need and that are missing: `many` of these sizes, whole and half garbage, and the large
+/// one. `nginx` is not made, as it needs root and the network.
+pub(crate) fn for_bench(dir: &Path, sizes: &[usize], with_large: bool) -> Result<()> {
+    for &size in sizes {
+        make(dir, &format!("many-{size}"), |layout| many::write(layout, size, 1))?;
+        make(dir, &format!("many-{size}-half"), |layout| many::write(layout, size, 2))?;
+    }
+    if with_large {
+        make(dir, "large", |layout| large::write(layout, 8, 256))?;
+    }
+    Ok(())
+}
+
 /// A layout has its index.json last, so one that has it is complete.
 fn make(dir: &Path, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let layout = dir.join(name);
