@@ -10,6 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use fs2::FileExt;
+use nix::errno::Errno;
+use nix::fcntl::FcntlArg;
 use oci_store_cas::{Access, Digest, check_batch_name};
 
 use crate::locks::{DeadLease, Guard, Lease, LeaseHold, Lock, Locks, Mode, Wait};
@@ -17,6 +19,9 @@ use crate::{Error, Result};
 
 /// Waits that last longer are told.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
+
+/// The file in whose bytes claims are.
+const CLAIMS: &str = "claims";
 
 /// [`Locks`] in two folders of a store, for one machine: flock is not relied upon across network filesystems.
 #[derive(Debug)]
@@ -41,6 +46,26 @@ impl Locks for FileLocks {
         let file = open_or_create(&path, self.access)?;
         flock(&file, &path, lock.name(), mode, wait)?;
         Ok(Box::new(FileGuard { _file: file }))
+    }
+
+    /// One byte of a file that is empty, at a place of the blob's: there may be any number of claims, and nothing is left
+    /// of them. The lock is the open file's, as flock is: it keeps threads of one process from each other too.
+    fn claim(&self, digest: &Digest) -> Result<Option<Box<dyn Guard>>> {
+        let path = self.locks.join(CLAIMS);
+        let file = open_or_create(&path, self.access)?;
+        let place = digest.raw().iter().take(7).fold(0, |place, byte| place << 8 | nix::libc::off_t::from(*byte));
+        let lock = nix::libc::flock {
+            l_type: nix::libc::F_WRLCK as nix::libc::c_short,
+            l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
+            l_start: place,
+            l_len: 1,
+            l_pid: 0,
+        };
+        match nix::fcntl::fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
+            Ok(_) => Ok(Some(Box::new(FileGuard { _file: file }))),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(error) => Err(Error::io(path)(error.into())),
+        }
     }
 
     fn lease(&self, purpose: &str) -> Result<Box<dyn LeaseHold>> {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use oci_store_cas::attack::{Guard, Point, reached, without};
 use oci_store_cas::{Batch, BlobWriter, Digest, Expect, VerifyReader};
 
-use crate::locks::LeaseHold;
+use crate::locks::{Guard as Held, LeaseHold};
 use crate::{Error, Result, Store, Txn};
 
 /// A blob that is to have a row: what [`LeaseGuard::publish`] takes.
@@ -65,6 +65,15 @@ impl LeaseGuard {
             state.named.extend(new);
         }
         Ok(())
+    }
+
+    /// Claims the work on a blob among all who use the store, or returns `None` if somebody else is at it. Never waits. A
+    /// courtesy, on which nothing rests; it ends when what is returned is dropped, or with the process.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn claim(&self, digest: &Digest) -> Result<Option<Box<dyn Held>>> {
+        self.store.locks().claim(digest)
     }
 
     /// Copies a blob of known digest and size into the lease's batch, verified as it streams; names it first.

@@ -52,7 +52,7 @@ pub struct Wait {
 }
 
 /// A lock held; it is released when this is dropped, or when the process dies.
-pub trait Guard: Debug + Send {}
+pub trait Guard: Debug + Send + Sync {}
 
 /// Locks and leases, shared by all who have the store open.
 pub trait Locks: Debug + Send + Sync {
@@ -61,6 +61,16 @@ pub trait Locks: Debug + Send + Sync {
     /// # Errors
     /// [`Error::LockTimeout`](crate::Error::LockTimeout) if `wait` has a limit; [`Error::Io`](crate::Error::Io).
     fn lock(&self, lock: Lock, mode: Mode, wait: Wait) -> Result<Box<dyn Guard>>;
+
+    /// Claims the work on a blob, or returns `None` if somebody else is at it; never waits. A claim is a courtesy: it saves
+    /// others from doing the same work, and nothing rests on it. By default there is nobody else.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    fn claim(&self, digest: &Digest) -> Result<Option<Box<dyn Guard>>> {
+        let _ = digest;
+        Ok(Some(Box::new(Nobody)))
+    }
 
     /// Makes a lease. It is live from the moment at which anybody can see it until it is released, or its process
     /// dies. `purpose` is a word for people: `import`.
@@ -85,6 +95,12 @@ pub trait Locks: Debug + Send + Sync {
         None
     }
 }
+
+/// What is held where nobody else is.
+#[derive(Debug)]
+struct Nobody;
+
+impl Guard for Nobody {}
 
 /// One's own live lease. Dropping it without [`release`](LeaseHold::release) leaves it as one of the dead: the
 /// next gc looks after all that it names.

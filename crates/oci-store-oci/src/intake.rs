@@ -2,10 +2,9 @@
 //! until [`publish`](Intake::publish), which is where it is decided.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use oci_store_base::{LeaseGuard, Link, NewBlob, Txn};
+use oci_store_base::{Guard, LeaseGuard, Link, NewBlob, Txn};
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
 
@@ -14,30 +13,31 @@ use crate::document::{Child, MAX_DEPTH, Role, children};
 use crate::media_type::is_document;
 use crate::progress::{Progress, passed};
 use crate::refs;
-use crate::source::{ImageSource, check_size, read_document};
-use crate::threads::side_by_side;
+use crate::source::{ImageSource, read_document};
 use crate::{Descriptor, Error, Result, Store};
 
 /// One taking-in of any number of images that share what they share.
 pub(crate) struct Intake<'i> {
     store: &'i Store,
-    source: &'i dyn ImageSource,
-    progress: &'i dyn Progress,
-    lease: LeaseGuard,
+    pub(crate) source: &'i dyn ImageSource,
+    pub(crate) progress: &'i dyn Progress,
+    pub(crate) lease: LeaseGuard,
     /// The source's blobs lie where the store's own are: they are verified in place.
-    in_place: bool,
+    pub(crate) in_place: bool,
     documents: HashMap<Key, Arc<Vec<Child>>>,
     /// By digest and size.
-    blobs: HashMap<(Digest, u64), Blob>,
+    pub(crate) blobs: HashMap<(Digest, u64), Blob>,
+    /// Blobs that this copies, or has copied, and that have no row yet.
+    pub(crate) claims: HashMap<Digest, Box<dyn Guard>>,
 }
 
-struct Blob {
-    descriptor: Descriptor,
-    state: State,
+pub(crate) struct Blob {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) state: State,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     /// In the store already, or staged.
     Here,
     /// Still to be copied.
@@ -92,7 +92,8 @@ impl<'i> Intake<'i> {
         in_place: bool,
     ) -> Result<Self> {
         let lease = store.base().lease("import")?;
-        Ok(Self { store, source, progress, lease, in_place, documents: HashMap::new(), blobs: HashMap::new() })
+        let (documents, blobs, claims) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { store, source, progress, lease, in_place, documents, blobs, claims })
     }
 
     /// Finds all that `root` reaches, and with `referrers` all that is about it, transitively.
@@ -167,7 +168,7 @@ impl<'i> Intake<'i> {
         Ok(())
     }
 
-    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+    pub(crate) fn has(&self, descriptor: &Descriptor) -> Result<bool> {
         let base = self.store.base();
         let Some(info) = base.view(|view| view.blob(&descriptor.digest))? else { return Ok(false) };
         if info.size == descriptor.size {
@@ -223,7 +224,7 @@ impl<'i> Intake<'i> {
         Ok(Some(children))
     }
 
-    fn stage(&self, descriptor: &Descriptor, bytes: &mut dyn std::io::Read) -> Result<()> {
+    pub(crate) fn stage(&self, descriptor: &Descriptor, bytes: &mut dyn std::io::Read) -> Result<()> {
         let passed = &mut |bytes| passed(self.progress, bytes);
         if self.in_place {
             self.lease.adopt(&descriptor.digest, descriptor.size, passed)?;
@@ -245,57 +246,6 @@ impl<'i> Intake<'i> {
             }
             error => Error::Source { origin: self.source.origin(), error: Box::new(error) },
         }
-    }
-
-    /// Copies what is wanted, side by side. What fails is noted with the blob: only the images that need it fail. An
-    /// error that would fail all that is still to come, a full disk, ends it and is returned.
-    pub(crate) fn copy(&mut self) -> Result<()> {
-        let mut wanted: Vec<Descriptor> = Vec::new();
-        wanted.extend(self.blobs.values().filter(|blob| blob.state == State::Wanted).map(|b| b.descriptor.clone()));
-        // The largest first, so that no thread is left alone with one at the end.
-        wanted.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
-        let next = AtomicUsize::new(0);
-        let outcomes = Mutex::new(Vec::new());
-        let stopped = Mutex::new(None);
-        let this = &*self;
-        let work = || {
-            while let Some(descriptor) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if this.progress.cancelled() || stopped.lock().is_ok_and(|stopped| stopped.is_some()) {
-                    return;
-                }
-                let state = match this.copy_one(descriptor).map_err(|error| this.blame(error)) {
-                    Ok(state) => state,
-                    Err(error) if error.hinders_all() => {
-                        stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                        return;
-                    }
-                    Err(error) => State::Failed(error.to_string()),
-                };
-                let key = (descriptor.digest.clone(), descriptor.size);
-                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((key, state));
-            }
-        };
-        side_by_side(threads, work);
-        if self.progress.cancelled() {
-            return Err(oci_store_base::Error::Cancelled.into());
-        }
-        if let Some(error) = stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        for (key, state) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            if let Some(blob) = self.blobs.get_mut(&key) {
-                blob.state = state;
-            }
-        }
-        Ok(())
-    }
-
-    fn copy_one(&self, descriptor: &Descriptor) -> Result<State> {
-        let Some(mut content) = self.source.fetch(descriptor)? else { return Ok(State::Absent) };
-        check_size(&*content, descriptor)?;
-        self.stage(descriptor, &mut content)?;
-        Ok(State::Here)
     }
 
     /// What could not be copied, and why.
@@ -375,7 +325,10 @@ impl<'i> Intake<'i> {
             tie(txn)
         });
         match published {
-            Ok(done) => Ok(Some(done)),
+            Ok(done) => {
+                self.claims.clear();
+                Ok(Some(done))
+            }
             Err(error) => {
                 let gone = error.gone().map(<[Digest]>::to_vec).ok_or(error)?;
                 tracing::debug!("{} blobs were collected meanwhile: fetching them again", gone.len());

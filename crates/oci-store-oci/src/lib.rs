@@ -7,6 +7,7 @@
 
 mod archive;
 pub mod check;
+mod copying;
 mod descriptor;
 mod destination;
 pub mod document;

@@ -38,5 +38,7 @@ mod refs;
 mod reindex;
 #[path = "oci/repair.rs"]
 mod repair;
+#[path = "oci/sharing.rs"]
+mod sharing;
 #[path = "oci/sources.rs"]
 mod sources;

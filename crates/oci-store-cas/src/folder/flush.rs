@@ -23,7 +23,7 @@ const LARGE: u64 = 1 << 20;
 const PIECE: u64 = 8 << 20;
 /// So many small files are synced one by one. Only for more of them is it worth to flush what others have written to the
 /// same filesystem as well.
-const HELD: usize = 32;
+const HELD: usize = 16;
 
 /// What is still to be made durable.
 #[derive(Debug, Default)]

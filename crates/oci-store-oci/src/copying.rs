@@ -1,0 +1,151 @@
+//! The copying of an import: what the store has not, side by side, and not what somebody else is copying already.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use oci_store_base::{Guard, NewBlob};
+use oci_store_cas::Digest;
+
+use crate::intake::{Intake, State};
+use crate::source::check_size;
+use crate::threads::side_by_side;
+use crate::{Descriptor, Result};
+
+/// Blobs of fewer bytes are copied at once, as waiting would take longer. Attacks are made with small ones.
+const CLAIMED: u64 = if cfg!(oci_store_attack) { 1 } else { 1 << 20 };
+/// How long to wait for somebody else's copy, at least; and how many bytes a second it may take beyond that.
+const PATIENCE: Duration = Duration::from_secs(2);
+const SLOW: u64 = 50 << 20;
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// What has become of a blob, and the claim to it until it has a row.
+type Copied = (State, Option<Box<dyn Guard>>);
+type Copy<'c, 'i> = dyn Fn(&Intake<'i>, &Descriptor) -> Result<Option<Copied>> + Sync + 'c;
+
+impl<'i> Intake<'i> {
+    /// Copies what is wanted, side by side. What fails is noted with the blob: only the images that need it fail. An
+    /// error that would fail all that is still to come, a full disk, ends it and is returned.
+    ///
+    /// What others are copying at this moment is left to them. When all else is here, it is given a row, so that those
+    /// who wait for it may go on, and then theirs is waited for.
+    pub(crate) fn copy(&mut self) -> Result<()> {
+        let left = self.copy_all(self.wanted(), &|this, wanted| this.copy_unless_claimed(wanted))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        tracing::debug!("{} blobs are being copied by others", left.len());
+        let here: Vec<NewBlob> = self.claims.keys().filter_map(|digest| self.new_blob(digest)).collect();
+        if !here.is_empty() {
+            match self.lease.publish(&here, |_| Ok(())) {
+                // What is gone is fetched again when the images are published.
+                Ok(()) | Err(oci_store_base::Error::Gone(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.claims.clear();
+        self.copy_all(left, &|this, wanted| this.copy_after_others(wanted).map(Some)).map(drop)
+    }
+
+    fn new_blob(&self, digest: &Digest) -> Option<NewBlob> {
+        let blob = self.blobs.values().find(|blob| blob.descriptor.digest == *digest && blob.state == State::Here)?;
+        let Descriptor { digest, size, media_type, .. } = blob.descriptor.clone();
+        Some(NewBlob { digest, size, media_type })
+    }
+
+    /// The largest first, so that no thread is left alone with one at the end.
+    fn wanted(&self) -> Vec<Descriptor> {
+        let wanted = self.blobs.values().filter(|blob| blob.state == State::Wanted);
+        let mut wanted: Vec<Descriptor> = wanted.map(|blob| blob.descriptor.clone()).collect();
+        wanted.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
+        wanted
+    }
+
+    /// Brings each of `wanted` to its state by `copy`; returns those that it left, for which it said `None`.
+    fn copy_all(&mut self, wanted: Vec<Descriptor>, copy: &Copy<'_, 'i>) -> Result<Vec<Descriptor>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
+        let next = AtomicUsize::new(0);
+        let outcomes = Mutex::new(Vec::new());
+        let stopped = Mutex::new(None);
+        let this = &*self;
+        let work = || {
+            while let Some(descriptor) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if this.progress.cancelled() || stopped.lock().is_ok_and(|stopped| stopped.is_some()) {
+                    return;
+                }
+                let outcome = match copy(this, descriptor).map_err(|error| this.blame(error)) {
+                    Ok(outcome) => outcome,
+                    Err(error) if error.hinders_all() => {
+                        stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        return;
+                    }
+                    Err(error) => Some((State::Failed(error.to_string()), None)),
+                };
+                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((descriptor.clone(), outcome));
+            }
+        };
+        side_by_side(threads, work);
+        if self.progress.cancelled() {
+            return Err(oci_store_base::Error::Cancelled.into());
+        }
+        if let Some(error) = stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let mut left = Vec::new();
+        for (descriptor, outcome) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let Some((state, claim)) = outcome else {
+                left.push(descriptor);
+                continue;
+            };
+            if let Some(claim) = claim {
+                self.claims.insert(descriptor.digest.clone(), claim);
+            }
+            if let Some(blob) = self.blobs.get_mut(&(descriptor.digest, descriptor.size)) {
+                blob.state = state;
+            }
+        }
+        Ok(left)
+    }
+
+    /// `None` if somebody else is copying it.
+    fn copy_unless_claimed(&self, descriptor: &Descriptor) -> Result<Option<Copied>> {
+        let is_worth_it = descriptor.size >= CLAIMED && !self.in_place && !self.claims.contains_key(&descriptor.digest);
+        if !is_worth_it {
+            return Ok(Some((self.copy_one(descriptor)?, None)));
+        }
+        let Some(claim) = self.lease.claim(&descriptor.digest)? else { return Ok(None) };
+        self.copy_claimed(descriptor, claim).map(Some)
+    }
+
+    /// Whoever had the claim before may have brought it.
+    fn copy_claimed(&self, descriptor: &Descriptor, claim: Box<dyn Guard>) -> Result<Copied> {
+        if self.has(descriptor)? {
+            return Ok((State::Here, None));
+        }
+        Ok((self.copy_one(descriptor)?, Some(claim)))
+    }
+
+    /// Waits for who is copying it. Not for ever: it may have been stopped, and this process can do the same work.
+    fn copy_after_others(&self, descriptor: &Descriptor) -> Result<Copied> {
+        let patience = PATIENCE + Duration::from_secs(descriptor.size / SLOW);
+        let began = Instant::now();
+        while began.elapsed() < patience && !self.progress.cancelled() {
+            if let Some(claim) = self.lease.claim(&descriptor.digest)? {
+                return self.copy_claimed(descriptor, claim);
+            }
+            if self.has(descriptor)? {
+                return Ok((State::Here, None));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        tracing::debug!("{}: is being copied by somebody else for too long", descriptor.digest);
+        Ok((self.copy_one(descriptor)?, None))
+    }
+
+    fn copy_one(&self, descriptor: &Descriptor) -> Result<State> {
+        let Some(mut content) = self.source.fetch(descriptor)? else { return Ok(State::Absent) };
+        check_size(&*content, descriptor)?;
+        self.stage(descriptor, &mut content)?;
+        Ok(State::Here)
+    }
+}
