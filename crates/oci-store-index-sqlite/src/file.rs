@@ -96,6 +96,13 @@ impl DatabaseFile {
         Ok(Self { path, device: found.dev(), inode: found.ino(), small_blocks: found.blksize() < PAGE })
     }
 
+    /// Where its log is.
+    pub(crate) fn log(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push("-wal");
+        name.into()
+    }
+
     /// Fails where the log's index might find no room to grow.
     pub(crate) fn check_room(&self) -> Result<()> {
         match self.path.parent().filter(|_| self.small_blocks) {

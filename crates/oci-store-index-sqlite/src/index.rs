@@ -23,6 +23,7 @@ impl SqliteBackend {
         let folder = LockedFolder::open(dir)?;
         let (file, new) = folder.database()?;
         file.check_room()?;
+        let has_log = file.log().exists();
         let opened = connection::open(&file).map_err(Unusable::from);
         let connection = opened.and_then(|connection| connection::prepare(&connection).map(|()| connection));
         let connection = connection.map_err(|error| match error {
@@ -30,7 +31,8 @@ impl SqliteBackend {
             Unusable::Other(what) => Error::damaged(NAME, &file.path, what),
             Unusable::NoLog(what) => about(&file.path, what),
         })?;
-        if new {
+        // SQLite syncs the folder too when it first syncs its log, and does not look whether that went well.
+        if new || !has_log {
             folder.sync()?;
         }
         Ok(SqliteIndex { shared: Arc::new(Shared { pool: Pool::new(file, connection), writer: Mutex::new(()) }) })

@@ -9,7 +9,7 @@
 //! is looked at again: what is written in that moment is not lost either.
 
 use std::fs::{self, File, Metadata};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,17 +59,10 @@ impl Store {
 
     /// Runs `op`, which is idempotent, under the projection's lock, with the reserve to draw on.
     fn with_projection(&self, op: impl Fn() -> Result<()>) -> Result<()> {
-        let mut is_retry = false;
         self.base().with_reserve(Error::is_no_space, || {
             let _lock = self.base().lock(Lock::Projection, Mode::Alone)?;
-            op()?;
-            // The file may be in its place since the first try, which then failed to make its name durable.
-            if std::mem::replace(&mut is_retry, true) { self.sync_root() } else { Ok(()) }
+            op()
         })
-    }
-
-    fn sync_root(&self) -> Result<()> {
-        File::open(self.root()).and_then(|folder| folder.sync_all()).map_err(Error::io(self.root()))
     }
 
     fn try_project_changed(&self) -> Result<()> {
@@ -140,7 +133,9 @@ impl Store {
             // No file to exchange with, or a filesystem that can't.
             Err(_) => fs::rename(&temporary, &path).map_err(Error::io(&path))?,
         }
-        self.sync_root()?;
+        // Whatever it fails of, no room is made for it: a second try would find the file in its place, and all well.
+        let synced = File::open(self.root()).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| Error::io(self.root())(io::Error::other(format!("can't be synced: {error}"))))?;
         let looked = note::now();
         let contents = |meta: &Metadata| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
         if let Ok(meta) = fs::symlink_metadata(&path)

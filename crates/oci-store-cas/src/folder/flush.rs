@@ -29,7 +29,7 @@ const HELD: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Flush {
     /// A folder on the filesystem, opened before anything was written; none if one flush for all is not to be had.
-    before: OnceLock<Option<File>>,
+    before: OnceLock<Option<(PathBuf, File)>>,
     waiting: Mutex<Waiting>,
 }
 
@@ -50,8 +50,8 @@ impl Flush {
     /// To be called before a file in `folder` is written.
     pub(super) fn begin(&self, folder: &Path) -> Result<()> {
         if self.before.get().is_none() {
-            let folder = open_folder(folder, OFlags::empty()).map_err(Error::io(folder))?;
-            self.before.get_or_init(|| tells_of_errors(&folder).then_some(folder));
+            let open = open_folder(folder, OFlags::empty()).map_err(Error::io(folder))?;
+            self.before.get_or_init(|| tells_of_errors(&open).then(|| (folder.to_owned(), open)));
         }
         Ok(())
     }
@@ -83,8 +83,8 @@ impl Flush {
         let waiting = mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         match (waiting, self.before.get()) {
             (Waiting::Files(files), _) => files.iter().try_for_each(|(path, file)| sync(path, file)),
-            (Waiting::All, Some(Some(folder))) if !without(Guard::FileSync) => {
-                rustix::fs::syncfs(folder).map_err(|error| Error::io("the filesystem")(error.into()))
+            (Waiting::All, Some(Some((path, folder)))) if !without(Guard::FileSync) => {
+                rustix::fs::syncfs(folder).map_err(|error| Error::io(path)(error.into()))
             }
             (Waiting::All, _) => Ok(()),
         }

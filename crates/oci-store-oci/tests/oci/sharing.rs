@@ -68,7 +68,7 @@ impl ImageSource for Watched {
 fn source(fetch: Fetch, others: Option<mpsc::SyncSender<()>>) -> Watched {
     let mut images = Images::default();
     let layer = images.layer(&"large".repeat(1 << 19));
-    let image = images.manifest("shared", &[layer.clone()]);
+    let image = images.manifest("shared", std::slice::from_ref(&layer));
     images.name("v1", &image);
     Watched { images, layer: layer.digest, fetch, layers: AtomicUsize::new(0), others }
 }

@@ -76,7 +76,9 @@ impl Step {
 /// Writes the images of a seed, and returns what is done with them.
 pub(super) fn plan(sources: &Path, seed: u64, index: &str) -> Result<Vec<Step>> {
     let mut layouts = BTreeMap::new();
-    for (prefix, count, layers, size) in [("a", 3, 3, 9_000), ("b", 3, 2, 30_000), ("c", 4, 4, 3_000)] {
+    // Many small blobs are made durable otherwise than few, and large ones otherwise than small ones.
+    let sizes = [("a", 3, 3, 9_000), ("b", 3, 2, 30_000), ("c", 4, 4, 3_000), ("wide", 2, 20, 700)];
+    for (prefix, count, layers, size) in sizes.into_iter().chain([("large", 1, 2, 1_200_000)]) {
         let refs = inputs::overlapping(&sources.join(prefix), prefix, count, layers, size)?;
         layouts.insert(prefix, refs);
     }
@@ -98,6 +100,8 @@ pub(super) fn plan(sources: &Path, seed: u64, index: &str) -> Result<Vec<Step>> 
     plan.gc(&["reindex"]);
     plan.remove("a-0");
     plan.import("c", 0);
+    plan.import("wide", 0);
+    plan.import("large", 0);
     plan.gc(&["gc"]);
     plan.gc(&["index", "convert", "--to", other]);
     plan.import("c", 1);
@@ -190,7 +194,7 @@ impl Plan {
         let name = names.get(chance.below(names.len())).cloned();
         match (chance.below(12), name) {
             (0..=3, _) | (_, None) => {
-                let (layout, count) = [("a", 3), ("b", 3), ("c", 4)][chance.below(3)];
+                let (layout, count) = [("a", 3), ("b", 3), ("c", 4), ("wide", 2)][chance.below(4)];
                 self.import(layout, chance.below(count) as u64);
             }
             (4, Some(name)) => self.tag(&name, "x"),
