@@ -93,7 +93,9 @@ const STEPS: &[Step] = &[
         slow: false,
         work: Work::Cargo("test --quiet --doc --workspace --all-features"),
     },
-    // The attacks that need no other build than the program's. `soak`, `interleave`, `controls` and `fuzz` build their own.
+    Step { title: "counts of what commands ask of the disk", slow: true, work: Work::Attack("counts") },
+    // A small size of each attack but `fuzz`, which builds everything with a sanitizer. The last ones of them need a
+    // build of their own.
     Step { title: "attack: races", slow: true, work: Work::Attack("race refs --runs 5") },
     Step { title: "attack: import beside gc", slow: true, work: Work::Attack("race gc --runs 5") },
     Step {
@@ -105,6 +107,14 @@ const STEPS: &[Step] = &[
     Step { title: "attack: power cuts", slow: true, work: Work::Attack("powercut --filesystem ext4 --images 60") },
     Step { title: "attack: hostile input", slow: true, work: Work::Attack("hostile --every 20") },
     Step { title: "attack: bit rot", slow: true, work: Work::Attack("rot --every 500") },
+    Step {
+        title: "attack: soak",
+        slow: true,
+        work: Work::Attack("soak --operations 3000 --round 3000 --processes 4 --threads 2"),
+    },
+    Step { title: "attack: interleavings", slow: true, work: Work::Attack("interleave --every 97") },
+    Step { title: "negative controls", slow: true, work: Work::Attack("controls --quick") },
+    Step { title: "attack: the model", slow: true, work: Work::Attack("model --processes 2") },
     // The command is no library, and its page would overwrite the facade's.
     Step {
         title: "docs",

@@ -3,6 +3,7 @@
 mod attack;
 mod bench;
 mod ci;
+mod counts;
 mod images;
 mod tidy;
 
@@ -53,9 +54,14 @@ enum Task {
     Powercut(attack::powercut::Args),
     /// Measure: each command beside other tools, and beside what the hardware needs for the same
     Bench(bench::Args),
+    /// Count what commands ask of the disk, and fail where it is more than it must be
+    Counts(counts::Args),
     /// One run of a work, for `bench`
     #[command(hide = true)]
     BenchSample(bench::sample::Args),
+    /// What the hardware needs for a work, for `bench`
+    #[command(hide = true)]
+    BenchFloor(bench::floor::Args),
 }
 
 fn main() -> ExitCode {
@@ -76,7 +82,9 @@ fn main() -> ExitCode {
         Task::Faults(args) => attack::faults::run(&args),
         Task::Powercut(args) => attack::powercut::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Counts(args) => counts::run(&args),
         Task::BenchSample(args) => bench::sample::run(&args),
+        Task::BenchFloor(args) => bench::floor::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

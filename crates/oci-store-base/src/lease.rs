@@ -1,6 +1,7 @@
 //! Writing: under a lease, so that nothing written is collected before its owner has tied it to something.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::Read;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -20,6 +21,9 @@ pub struct NewBlob {
     /// May be empty, if nobody knows.
     pub media_type: String,
 }
+
+/// Smaller files are copied: that takes no longer, and they may share a block of the disk with others.
+const SHARED: u64 = 64 << 10;
 
 /// A live lease. The blobs that it [names](LeaseGuard::name), and those written through it, survive every gc as
 /// long as it lives. Dropping it lets go of them: what has not been published by then is discarded, what has
@@ -89,9 +93,35 @@ impl LeaseGuard {
         source: &mut dyn Read,
         passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
     ) -> Result<()> {
+        self.stage_by(digest, size, &mut |writer| writer.copy(source, passed))
+    }
+
+    /// The same, of a file that stands at its beginning: where the filesystem can, the blob shares its blocks, and only
+    /// what was staged is read.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage).
+    pub fn stage_file(
+        &self,
+        digest: &Digest,
+        size: u64,
+        source: &File,
+        passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
+    ) -> Result<()> {
+        self.stage_by(digest, size, &mut |writer| {
+            if size >= SHARED && writer.reflink(source, passed)? { Ok(()) } else { writer.copy(&mut &*source, passed) }
+        })
+    }
+
+    fn stage_by(
+        &self,
+        digest: &Digest,
+        size: u64,
+        write: &mut dyn FnMut(&mut BlobWriter<'_>) -> oci_store_cas::Result<()>,
+    ) -> Result<()> {
         self.name(std::slice::from_ref(digest))?;
         let mut writer = BlobWriter::new(self.batch()?, Expect::digest(digest.clone()).size(size))?;
-        writer.copy(source, passed)?;
+        write(&mut writer)?;
         writer.finish()?;
         self.state().staged.insert(digest.clone());
         Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use oci_store_base::{Guard, NewBlob};
 use oci_store_cas::Digest;
 
-use crate::intake::{Intake, State};
+use crate::intake::{Bytes, Intake, State};
 use crate::source::check_size;
 use crate::threads::side_by_side;
 use crate::{Descriptor, Result};
@@ -143,9 +143,9 @@ impl<'i> Intake<'i> {
     }
 
     fn copy_one(&self, descriptor: &Descriptor) -> Result<State> {
-        let Some(mut content) = self.source.fetch(descriptor)? else { return Ok(State::Absent) };
+        let Some(content) = self.source.fetch(descriptor)? else { return Ok(State::Absent) };
         check_size(&*content, descriptor)?;
-        self.stage(descriptor, &mut content)?;
+        self.stage(descriptor, Bytes::Of(content))?;
         Ok(State::Here)
     }
 }

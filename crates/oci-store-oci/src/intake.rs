@@ -13,7 +13,7 @@ use crate::document::{Child, MAX_DEPTH, Role, children};
 use crate::media_type::is_document;
 use crate::progress::{Progress, passed};
 use crate::refs;
-use crate::source::{ImageSource, read_document};
+use crate::source::{Content, ImageSource, read_document};
 use crate::{Descriptor, Error, Result, Store};
 
 /// One taking-in of any number of images that share what they share.
@@ -54,6 +54,12 @@ type Key = (Digest, String, u64);
 
 fn key_of(descriptor: &Descriptor) -> Key {
     (descriptor.digest.clone(), descriptor.media_type.clone(), descriptor.size)
+}
+
+/// The bytes of a blob that is to be staged.
+pub(crate) enum Bytes<'b> {
+    Read(&'b [u8]),
+    Of(Box<dyn Content + 'b>),
 }
 
 /// What a walk has found of one image.
@@ -216,7 +222,7 @@ impl<'i> Intake<'i> {
         let children = Arc::new(children(descriptor, &bytes).map_err(|error| self.blame(error))?);
         if !here {
             self.progress.expect(1, descriptor.size);
-            self.stage(descriptor, &mut bytes.as_slice())?;
+            self.stage(descriptor, Bytes::Read(&bytes))?;
         }
         let blob = Blob { descriptor: descriptor.clone(), state: State::Here };
         self.blobs.insert((descriptor.digest.clone(), descriptor.size), blob);
@@ -224,12 +230,16 @@ impl<'i> Intake<'i> {
         Ok(Some(children))
     }
 
-    pub(crate) fn stage(&self, descriptor: &Descriptor, bytes: &mut dyn std::io::Read) -> Result<()> {
+    pub(crate) fn stage(&self, descriptor: &Descriptor, mut content: Bytes<'_>) -> Result<()> {
         let passed = &mut |bytes| passed(self.progress, bytes);
-        if self.in_place {
-            self.lease.adopt(&descriptor.digest, descriptor.size, passed)?;
-        } else {
-            self.lease.stage(&descriptor.digest, descriptor.size, bytes, passed)?;
+        let Descriptor { digest, size, .. } = descriptor;
+        match &mut content {
+            _ if self.in_place => self.lease.adopt(digest, *size, passed)?,
+            Bytes::Read(bytes) => self.lease.stage(digest, *size, bytes, passed)?,
+            Bytes::Of(content) => match content.as_file() {
+                Some(file) => self.lease.stage_file(digest, *size, file, passed)?,
+                None => self.lease.stage(digest, *size, content, passed)?,
+            },
         }
         self.progress.blob_done();
         Ok(())

@@ -36,7 +36,6 @@ impl<'c> Contender<'c> {
         (self.prepare)(folder).with_context(again)?;
         let work = Work { commands: (self.commands)(folder), written: folder.to_owned() };
         let sample = measure(&work).with_context(again)?;
-        fs::remove_dir_all(folder).with_context(again)?;
         Ok(sample)
     }
 }
@@ -66,6 +65,9 @@ pub(super) struct Contest<'c> {
     pub(super) about: String,
     pub(super) contenders: Vec<Contender<'c>>,
     pub(super) goals: Vec<Goal>,
+    /// Its rounds leave many small files, which are removed after the last one: ext4 is slow to make files where many
+    /// have gone a moment ago.
+    pub(super) many: bool,
 }
 
 /// What came out of one.
@@ -78,19 +80,33 @@ pub(super) struct Outcome {
 }
 
 impl Contest<'_> {
-    /// Each contender once to warm up, then all of them in turn, `rounds` times.
+    /// Each contender once to warm up, then all of them in turn, to and fro, `rounds` times.
     pub(super) fn run(&self, scratch: &Path, rounds: usize) -> Result<Outcome> {
-        let folder = scratch.join("round");
+        let folder = scratch.join("rounds");
         let mut samples: Vec<(String, Vec<Sample>)> =
             self.contenders.iter().map(|contender| (contender.name.clone(), Vec::new())).collect();
         for round in 0..=rounds {
-            for (contender, (_, samples)) in self.contenders.iter().zip(&mut samples) {
-                let sample = contender.once(&folder)?;
+            // To and fro, as what the one before has left behind costs the next one.
+            let mut order: Vec<usize> = (0..self.contenders.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for number in order {
+                let (Some(contender), Some((_, samples))) = (self.contenders.get(number), samples.get_mut(number))
+                else {
+                    continue;
+                };
+                let own = folder.join(format!("{round}-{number}"));
+                let sample = contender.once(&own)?;
+                if !self.many {
+                    fs::remove_dir_all(&own)?;
+                }
                 if round > 0 {
                     samples.push(sample);
                 }
             }
         }
+        fs::remove_dir_all(&folder)?;
         Ok(Outcome { name: self.name.clone(), about: self.about.clone(), rounds: samples, goals: self.goals.clone() })
     }
 }

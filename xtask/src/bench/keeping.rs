@@ -22,7 +22,7 @@ pub(super) fn list<'l>(lab: &'l Lab, name: &str, layout: &Layout) -> Result<Cont
     let folder = layout.folder.clone();
     contenders.extend(umoci(lab, move |umoci, _| words([umoci, "ls", "--layout", &folder.display().to_string()])));
     let about = format!("{} refs, {}.", layout.refs.len(), layout.about());
-    Ok(Contest { name: name.to_owned(), about, contenders, goals: vec![faster(5.0, "umoci")] })
+    Ok(Contest { name: name.to_owned(), about, contenders, goals: vec![faster(5.0, "umoci")], many: true })
 }
 
 /// One ref more.
@@ -40,7 +40,7 @@ pub(super) fn tag<'l>(lab: &'l Lab, name: &str, layout: &Layout) -> Result<Conte
     });
     contenders.extend(tag.map(|tag| tag.after(copied(&layout.folder))));
     let about = format!("One ref beside {}.", layout.refs.len());
-    Ok(Contest { name: name.to_owned(), about, contenders, goals: Vec::new() })
+    Ok(Contest { name: name.to_owned(), about, contenders, goals: Vec::new(), many: true })
 }
 
 /// A collection that takes half of what there is.
@@ -63,7 +63,7 @@ pub(super) fn half<'l>(lab: &'l Lab, name: &str, layout: &Layout, half: &Layout)
     }));
     contenders.extend(umoci_gc(lab, half));
     let goals = vec![within(1.5, UNLINK), faster(4.0, "umoci")];
-    Ok(Contest { name: name.to_owned(), about, contenders, goals })
+    Ok(Contest { name: name.to_owned(), about, contenders, goals, many: true })
 }
 
 /// A collection that has nothing to take.
@@ -78,7 +78,7 @@ pub(super) fn nothing<'l>(lab: &'l Lab, name: &str, layout: &Layout) -> Result<C
     }
     contenders.extend(umoci_gc(lab, layout));
     let about = format!("{} images, {}; nothing is to go.", layout.refs.len(), layout.about());
-    Ok(Contest { name: name.to_owned(), about, contenders, goals: vec![faster(20.0, "umoci")] })
+    Ok(Contest { name: name.to_owned(), about, contenders, goals: vec![faster(20.0, "umoci")], many: true })
 }
 
 fn umoci_gc<'l>(lab: &'l Lab, layout: &Layout) -> Option<Contender<'l>> {

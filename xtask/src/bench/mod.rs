@@ -4,6 +4,7 @@
 //! must not change is counted instead, by `cargo xtask counts`.
 
 mod contest;
+pub(crate) mod floor;
 mod inputs;
 mod keeping;
 mod moving;

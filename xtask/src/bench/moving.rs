@@ -27,22 +27,21 @@ pub(super) fn import<'l>(lab: &'l Lab, name: &str, layout: &Layout, factor: f64)
         about: format!("{}, into a store that is made.", layout.about()),
         contenders,
         goals,
+        many: false,
     }
 }
 
 /// One image of so many small blobs that the flushing of each would be what takes the time.
 pub(super) fn small<'l>(lab: &'l Lab, name: &str, layout: &Layout) -> Contest<'l> {
-    const DD: &str = "dd, a flush for each";
+    const EACH: &str = "a flush for each";
     let mut contenders = imports(lab, layout);
-    let source = layout.blobs_folder();
-    contenders.push(Contender::new(DD, move |folder| {
-        let to = folder.join("copy");
-        let one = format!("dd conv=fsync status=none bs=64k if=$0 of={}/$0", to.display());
-        let all = format!("cd {} && ls | xargs -P $(nproc) -n 1 sh -c '{one}'", source.display());
-        vec![shell(&format!("mkdir {} && {all}", to.display()))]
+    let source = layout.blobs_folder().display().to_string();
+    let this = std::env::current_exe().unwrap_or_default().display().to_string();
+    contenders.push(Contender::new(EACH, move |folder| {
+        vec![words([&this, "bench-floor", &source, &folder.join("copy").display().to_string()])]
     }));
     let about = format!("{}, durable.", layout.about());
-    Contest { name: name.to_owned(), about, contenders, goals: vec![faster(5.0, DD)] }
+    Contest { name: name.to_owned(), about, contenders, goals: vec![faster(5.0, EACH)], many: true }
 }
 
 fn imports<'l>(lab: &'l Lab, layout: &Layout) -> Vec<Contender<'l>> {
@@ -71,7 +70,7 @@ pub(super) fn again<'l>(lab: &'l Lab, name: &str, layout: &Layout) -> Result<Con
     let there = lab.scratch.join(format!("again-{}", layout.name())).display().to_string();
     contenders.extend(skopeo(lab, layout, move |_| there.clone()));
     let about = format!("{}, all there already.", layout.about());
-    Ok(Contest { name: name.to_owned(), about, contenders, goals: vec![faster(3.0, "skopeo")] })
+    Ok(Contest { name: name.to_owned(), about, contenders, goals: vec![faster(3.0, "skopeo")], many: false })
 }
 
 /// A store's one image into a layout that is not there yet.
@@ -90,7 +89,13 @@ pub(super) fn export<'l>(lab: &'l Lab, name: &str, layout: &Layout) -> Result<Co
     }));
     contenders.extend(skopeo(lab, layout, |folder| folder.join("layout").display().to_string()));
     let about = format!("{}, into a layout that is made; not flushed.", layout.about());
-    Ok(Contest { name: name.to_owned(), about, contenders, goals: vec![within(1.15, CP), faster(5.0, "skopeo")] })
+    Ok(Contest {
+        name: name.to_owned(),
+        about,
+        contenders,
+        goals: vec![within(1.15, CP), faster(5.0, "skopeo")],
+        many: false,
+    })
 }
 
 /// A store filled by one process after the other, each with one image.
@@ -105,7 +110,7 @@ pub(super) fn one_by_one<'l>(lab: &'l Lab, name: &str, layout: &Layout) -> Conte
     };
     let contenders = INDEXES.into_iter().map(fill).collect();
     let about = format!("{} images, a process for each: all of them.", layout.refs.len());
-    Contest { name: name.to_owned(), about, contenders, goals: Vec::new() }
+    Contest { name: name.to_owned(), about, contenders, goals: Vec::new(), many: true }
 }
 
 /// Images of their own, imported by more and more processes at once.
@@ -160,6 +165,7 @@ fn crowd<'l>(
         about,
         contenders,
         goals: factor.map(|factor| faster(factor, one)).into_iter().collect(),
+        many: false,
     }
 }
 

@@ -37,15 +37,15 @@ pub(super) struct Sample {
     pub(super) flush: f64,
 }
 
-/// `cargo xtask bench` calls itself so; the work is JSON.
+/// `cargo xtask bench` calls itself so; the work is JSON, in a file.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    work: String,
+    work: PathBuf,
 }
 
 /// Runs a work and prints what it took.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let work: Work = serde_json::from_str(&args.work)?;
+    let work: Work = serde_json::from_slice(&std::fs::read(&args.work)?)?;
     let mut each = Vec::new();
     let began = Instant::now();
     for words in &work.commands {
@@ -69,9 +69,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Has a work run, on a disk that has nothing else to write.
 pub(super) fn measure(work: &Work) -> Result<Sample> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&serde_json::to_vec(work)?)?;
     rustix::fs::sync();
     let mut command = Command::new(std::env::current_exe()?);
-    let output = command.arg("bench-sample").arg(serde_json::to_string(work)?).stderr(Stdio::inherit()).output()?;
+    let output = command.arg("bench-sample").arg(file.path()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("{} failed", work.commands.first().map(|words| words.join(" ")).unwrap_or_default());
     }
