@@ -27,9 +27,9 @@ impl Note {
         Self { generation, look, digest: digest_of(text) }
     }
 
-    /// Whether these are the bytes that it is about, whatever the file looks like from outside.
-    pub(crate) fn is_of(&self, text: &[u8]) -> bool {
-        self.look.size == text.len() as u64 && self.digest == digest_of(text)
+    /// Whether these are the bytes that it is about, by the look of their file, or by themselves.
+    pub(crate) fn is_of(&self, look: &Look, text: &[u8]) -> bool {
+        self.look.size == text.len() as u64 && (self.look.still_holds(look) || self.digest == digest_of(text))
     }
 }
 

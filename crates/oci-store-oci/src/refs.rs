@@ -135,6 +135,7 @@ pub(crate) fn each_unnamed(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Des
 pub(crate) fn entries(view: View<'_>) -> Result<Vec<Box<RawValue>>> {
     let mut entries = Vec::new();
     let mut named = HashSet::new();
+    let has_referrers = !view.data_page(Space::Store, REFERRER, "", None, 1)?.is_empty();
     for kind in [REF, PIN, REFERRER] {
         each_record(view, kind, &mut |data| {
             if kind == REFERRER && data.blob.as_ref().is_some_and(|digest| named.contains(digest)) {
@@ -144,7 +145,7 @@ pub(crate) fn entries(view: View<'_>) -> Result<Vec<Box<RawValue>>> {
                 REF => decode::<Record<'_>>(&data)?.entry.to_owned(),
                 _ => decode::<&RawValue>(&data)?.to_owned(),
             });
-            named.extend(data.blob);
+            named.extend(data.blob.filter(|_| has_referrers));
             Ok(())
         })?;
     }
