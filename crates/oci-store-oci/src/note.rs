@@ -19,7 +19,7 @@ pub(crate) struct Note {
     pub(crate) generation: u64,
     look: Look,
     /// Of the file's bytes.
-    digest: Digest,
+    digest: Option<Digest>,
 }
 
 impl Note {
@@ -27,21 +27,17 @@ impl Note {
         Self { generation, look, digest: digest_of(text) }
     }
 
-    /// Whether these are the bytes that it is about, by the look of their file, or by themselves.
-    pub(crate) fn is_of(&self, look: &Look, text: &[u8]) -> bool {
-        self.look.size == text.len() as u64 && (self.look.still_holds(look) || self.digest == digest_of(text))
+    /// Whether these are the bytes that it is about. Not by the look of their file, which is from before they were read:
+    /// another tool may have written into it since.
+    pub(crate) fn is_of(&self, text: &[u8]) -> bool {
+        self.look.size == text.len() as u64 && self.digest.is_some() && self.digest == digest_of(text)
     }
 }
 
-fn digest_of(text: &[u8]) -> Digest {
-    // It only tells whether something has changed, so that which algorithm it is does not matter.
-    Hasher::new(Algorithm::Sha256).map_or_else(
-        || unreachable!("every build has SHA-256"),
-        |mut hasher| {
-            hasher.update(text);
-            hasher.finish()
-        },
-    )
+fn digest_of(text: &[u8]) -> Option<Digest> {
+    let mut hasher = Hasher::new(Algorithm::Sha256)?;
+    hasher.update(text);
+    Some(hasher.finish())
 }
 
 /// A look at the file that `index.json` was, from before it was read.
@@ -96,7 +92,15 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::Look;
+    use super::{Look, Note};
+
+    #[test]
+    fn bytes_that_came_after_the_look_are_not_taken_for_ours() {
+        let look = Look { inode: 1, size: 4, changed: 0, looked: i64::MAX };
+        let note = Note::new(1, look, b"ours");
+        assert!(note.is_of(b"ours"));
+        assert!(!note.is_of(b"them"));
+    }
 
     #[test]
     fn a_look_within_a_tick_of_the_change_is_not_believed() {

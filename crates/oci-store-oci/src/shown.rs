@@ -118,7 +118,7 @@ fn has_end(path: &Path) -> bool {
 pub(crate) fn read_own(path: &Path, noted: Option<&Note>) -> Result<Found> {
     let read = || {
         let (look, text) = read_text(path)?;
-        if let Some(note) = noted.filter(|note| note.is_of(&look, &text)) {
+        if let Some(note) = noted.filter(|note| note.is_of(&text)) {
             return Ok(Found::Ours(Ours { generation: note.generation, look, text }));
         }
         let index = IndexJson::parse_own(path, &text)?;
