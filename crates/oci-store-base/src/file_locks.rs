@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::FcntlArg;
 use oci_store_cas::{Access, Digest, check_batch_name};
 
-use crate::locks::{DeadLease, Guard, Lease, LeaseHold, Lock, Locks, Mode, Wait};
+use crate::locks::{DeadLease, Guard, Lease, LeaseHold, Lock, Locks, Mode, Nobody, Wait};
 use crate::{Error, Result};
 
 /// Waits that last longer are told.
@@ -53,7 +53,9 @@ impl Locks for FileLocks {
     fn claim(&self, digest: &Digest) -> Result<Option<Box<dyn Guard>>> {
         let path = self.locks.join(CLAIMS);
         let file = open_or_create(&path, self.access)?;
-        let place = digest.raw().iter().take(7).fold(0, |place, byte| place << 8 | nix::libc::off_t::from(*byte));
+        // As many bytes of the hash as leave the place positive.
+        let bytes = digest.raw().iter().take(size_of::<nix::libc::off_t>() - 1);
+        let place = bytes.fold(0, |place, byte| place << 8 | nix::libc::off_t::from(*byte));
         let lock = nix::libc::flock {
             l_type: nix::libc::F_WRLCK as nix::libc::c_short,
             l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
@@ -64,6 +66,8 @@ impl Locks for FileLocks {
         match nix::fcntl::fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
             Ok(_) => Ok(Some(Box::new(FileGuard { _file: file }))),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            // No such locks here, or no more of them: then the work may be done twice.
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::ENOLCK) => Ok(Some(Box::new(Nobody))),
             Err(error) => Err(Error::io(path)(error.into())),
         }
     }

@@ -98,7 +98,7 @@ pub trait Locks: Debug + Send + Sync {
 
 /// What is held where nobody else is.
 #[derive(Debug)]
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Guard for Nobody {}
 
