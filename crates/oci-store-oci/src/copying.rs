@@ -8,6 +8,7 @@ use oci_store_base::{Guard, NewBlob};
 use oci_store_cas::Digest;
 
 use crate::intake::{Bytes, Intake, State};
+use crate::progress::passed;
 use crate::source::check_size;
 use crate::threads::side_by_side;
 use crate::{Descriptor, Result};
@@ -119,10 +120,20 @@ impl<'i> Intake<'i> {
 
     /// Whoever had the claim before may have brought it.
     fn copy_claimed(&self, descriptor: &Descriptor, claim: Box<dyn Guard>) -> Result<Copied> {
-        if self.has(descriptor)? {
-            return Ok((State::Here, None));
+        match self.brought(descriptor)? {
+            Some(brought) => Ok(brought),
+            None => Ok((self.copy_one(descriptor)?, Some(claim))),
         }
-        Ok((self.copy_one(descriptor)?, Some(claim)))
+    }
+
+    /// What somebody else has brought has passed, too.
+    fn brought(&self, descriptor: &Descriptor) -> Result<Option<Copied>> {
+        if !self.has(descriptor)? {
+            return Ok(None);
+        }
+        passed(self.progress, descriptor.size)?;
+        self.progress.blob_done();
+        Ok(Some((State::Here, None)))
     }
 
     /// Waits for who is copying it. Not for ever: it may have been stopped, and this process can do the same work.
@@ -133,8 +144,8 @@ impl<'i> Intake<'i> {
             if let Some(claim) = self.lease.claim(&descriptor.digest)? {
                 return self.copy_claimed(descriptor, claim);
             }
-            if self.has(descriptor)? {
-                return Ok((State::Here, None));
+            if let Some(brought) = self.brought(descriptor)? {
+                return Ok(brought);
             }
             std::thread::sleep(PAUSE);
         }

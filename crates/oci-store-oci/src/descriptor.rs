@@ -1,9 +1,8 @@
-use std::borrow::Cow;
 use std::fmt;
 
 use oci_spec::image::Platform;
 use oci_store_cas::Digest;
-use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -31,60 +30,13 @@ pub struct Descriptor {
 /// By hand: an index has thousands of them, and what is derived for a flattened map reads everything twice.
 impl<'de> Deserialize<'de> for Descriptor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Fields { without: &[] })
+        deserializer.deserialize_map(Fields)
     }
 }
 
-/// An entry of `index.json` without annotations that are about the entry, and not about what it describes.
-pub(crate) fn read_without(text: &str, annotations: &[&str]) -> serde_json::Result<Descriptor> {
-    let mut text = serde_json::Deserializer::from_str(text);
-    let descriptor = text.deserialize_map(Fields { without: annotations })?;
-    text.end()?;
-    Ok(descriptor)
-}
+struct Fields;
 
-struct Fields<'f> {
-    /// Annotations that are left out.
-    without: &'f [&'f str],
-}
-
-/// The value of `annotations`, whatever it is.
-struct Annotations<'f>(&'f [&'f str]);
-
-impl<'de> DeserializeSeed<'de> for Annotations<'_> {
-    type Value = Option<Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Value>, D::Error> {
-        if self.0.is_empty() {
-            return Value::deserialize(deserializer).map(Some);
-        }
-        // Nothing is made for the one annotation that most entries have.
-        let annotations: Vec<(Cow<'de, str>, Value)> = deserializer.deserialize_map(Pairs)?;
-        let mut kept = annotations.into_iter().filter(|(key, _)| !self.0.contains(&&**key)).peekable();
-        let some = kept.peek().is_some();
-        Ok(some.then(|| Value::Object(kept.map(|(key, value)| (key.into_owned(), value)).collect())))
-    }
-}
-
-struct Pairs;
-
-impl<'de> Visitor<'de> for Pairs {
-    type Value = Vec<(Cow<'de, str>, Value)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("annotations")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry()? {
-            pairs.push(pair);
-        }
-        Ok(pairs)
-    }
-}
-
-impl<'de> Visitor<'de> for Fields<'_> {
+impl<'de> Visitor<'de> for Fields {
     type Value = Descriptor;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,11 +51,6 @@ impl<'de> Visitor<'de> for Fields<'_> {
                 "mediaType" => once("mediaType", &mut media_type, map.next_value()?)?,
                 "digest" => once("digest", &mut digest, map.next_value()?)?,
                 "size" => once("size", &mut size, map.next_value::<u64>()?)?,
-                "annotations" => {
-                    if let Some(annotations) = map.next_value_seed(Annotations(self.without))? {
-                        other.insert(key, annotations);
-                    }
-                }
                 _ => drop(other.insert(key, map.next_value()?)),
             }
         }

@@ -8,7 +8,7 @@ use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::descriptor::{REF_NAME, read_without};
+use crate::descriptor::REF_NAME;
 use crate::media_type::is_document;
 use crate::{Descriptor, Error, RefName, Result};
 
@@ -73,9 +73,9 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 
 fn ref_of(data: &Data) -> Result<Ref> {
     let Record { entry, incomplete, generation } = decode(data)?;
-    let target = read_without(entry.get(), &OWN_ANNOTATIONS);
+    let target = serde_json::from_str(entry.get());
     let target = target.map_err(|error| Error::document(format!("record {:?}", data.key), error))?;
-    Ok(Ref { name: data.key.parse()?, target, incomplete, updated: data.updated, generation })
+    Ok(Ref { name: data.key.parse()?, target: bare(target), incomplete, updated: data.updated, generation })
 }
 
 pub(crate) fn generation(view: View<'_>) -> Result<u64> {

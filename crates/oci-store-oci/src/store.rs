@@ -209,7 +209,7 @@ impl Store {
     }
 
     /// Removes refs, and nothing else; returns what each named, or `None` for one that is not there. Atomic up to
-    /// 256 of them; `index.json` is written once.
+    /// 256 of them: an error of a later group leaves those of the groups before removed. `index.json` is written once.
     ///
     /// # Errors
     /// [`Error::NotShown`]; those of the base store.
@@ -217,13 +217,22 @@ impl Store {
         // A disk that is full has room for a small transaction only.
         const GROUP: usize = 256;
         self.refresh()?;
-        let (mut removed, mut last) = (Vec::new(), None);
+        let (mut removed, mut last, mut failed) = (Vec::new(), None, Ok(()));
         for names in names.chunks(GROUP) {
             let remove =
                 || self.base.update(|txn| names.iter().map(|name| refs::remove(txn, name)).collect::<Result<Vec<_>>>());
-            for old in self.base.with_reserve(Error::is_no_space, remove)? {
-                last = old.as_ref().map(|(generation, _)| *generation).or(last);
-                removed.push(old.map(|(_, old)| old));
+            match self.base.with_reserve(Error::is_no_space, remove) {
+                Ok(group) => {
+                    for old in group {
+                        last = old.as_ref().map(|(generation, _)| *generation).or(last);
+                        removed.push(old.map(|(_, old)| old));
+                    }
+                }
+                // What the groups before have removed is to be shown all the same.
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
             }
         }
         if let Some(generation) = last {
@@ -233,7 +242,7 @@ impl Store {
             };
             self.project(generation).map_err(|error| Error::not_shown(done())(error))?;
         }
-        Ok(removed)
+        failed.map(|()| removed)
     }
 
     /// Gives a ref another name. Atomic: there is no moment without one of the two.
