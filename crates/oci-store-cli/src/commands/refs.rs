@@ -1,6 +1,7 @@
 //! `list`, `rm`, `tag`, `rename`, `pin`, `unpin`.
 
 use oci_store::{Condition, Error, RefName};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -10,17 +11,25 @@ use crate::reader::Listed;
 
 pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
     let refs = context.reader()?.refs(prefix, usize::MAX)?;
-    if context.json() {
-        return output::print_json(&refs.iter().map(to_json).collect::<Vec<Value>>());
+    context.print(&Refs(&refs), || {
+        let row = |found: &Listed| {
+            let incomplete = if found.incomplete { " (incomplete)" } else { "" };
+            let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
+            let set = found.updated.map_or_else(|| "-".to_owned(), output::ago);
+            [found.name.clone(), found.target.digest.to_string(), kind, set]
+        };
+        let rows: Vec<_> = refs.iter().map(row).collect();
+        output::table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)
+    })
+}
+
+/// Refs as JSON, which is made of thousands of them only where it is asked for.
+struct Refs<'r>(&'r [Listed]);
+
+impl Serialize for Refs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(to_json))
     }
-    let row = |found: &Listed| {
-        let incomplete = if found.incomplete { " (incomplete)" } else { "" };
-        let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
-        let set = found.updated.map_or_else(|| "-".to_owned(), output::ago);
-        [found.name.clone(), found.target.digest.to_string(), kind, set]
-    };
-    let rows: Vec<_> = refs.iter().map(row).collect();
-    output::print(&output::plain(&output::table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)))
 }
 
 fn to_json(found: &Listed) -> Value {
