@@ -93,40 +93,28 @@ const STEPS: &[Step] = &[
         slow: false,
         work: Work::Cargo("test --quiet --doc --workspace --all-features"),
     },
-    // A small size of each attack but `fuzz`, which builds everything with a sanitizer. The first builds a program with
-    // doors for attacks, and all others attack the same one: to build one as users get it takes longer than all of them.
+    // A small size of each attack but `fuzz`, which builds everything with a sanitizer: first of the program as users get
+    // it, then those that share a build with doors for attacks.
+    Step { title: "attack: races", slow: true, work: Work::Attack("race refs --runs 5") },
+    Step { title: "attack: import beside gc", slow: true, work: Work::Attack("race gc --runs 5") },
+    Step {
+        title: "attack: kills",
+        slow: true,
+        work: Work::Attack("crash --changing --every 5 --command import-1,rm,gc"),
+    },
+    Step { title: "attack: faults", slow: true, work: Work::Attack("faults --every 29 --command import-1,tag,gc") },
+    Step { title: "attack: power cuts", slow: true, work: Work::Attack("powercut --filesystem ext4 --images 60") },
+    Step { title: "attack: hostile input", slow: true, work: Work::Attack("hostile --every 20") },
+    Step { title: "attack: bit rot", slow: true, work: Work::Attack("rot --every 500") },
     Step { title: "attack: interleavings", slow: true, work: Work::Attack("interleave --every 97") },
-    Step { title: "negative controls", slow: true, work: Work::Attack("controls --quick --program @doors") },
+    Step { title: "negative controls", slow: true, work: Work::Attack("controls --quick") },
     Step {
         title: "attack: soak",
         slow: true,
         work: Work::Attack("soak --doors --operations 3000 --round 3000 --processes 4 --threads 2"),
     },
-    Step { title: "attack: races", slow: true, work: Work::Attack("race refs --runs 5 --program @doors") },
-    Step { title: "attack: import beside gc", slow: true, work: Work::Attack("race gc --runs 5 --program @doors") },
-    Step {
-        title: "attack: kills",
-        slow: true,
-        work: Work::Attack("crash --changing --every 5 --command import-1,rm,gc --program @doors"),
-    },
-    Step {
-        title: "attack: faults",
-        slow: true,
-        work: Work::Attack("faults --every 29 --command import-1,tag,gc --program @doors"),
-    },
-    Step {
-        title: "attack: power cuts",
-        slow: true,
-        work: Work::Attack("powercut --filesystem ext4 --images 60 --program @doors"),
-    },
-    Step { title: "attack: hostile input", slow: true, work: Work::Attack("hostile --every 20 --program @doors") },
-    Step { title: "attack: bit rot", slow: true, work: Work::Attack("rot --every 500 --program @doors") },
     Step { title: "attack: the model", slow: true, work: Work::Attack("model --processes 2") },
-    Step {
-        title: "counts of what commands ask of the disk",
-        slow: true,
-        work: Work::Attack("counts --program @doors"),
-    },
+    Step { title: "counts of what commands ask of the disk", slow: true, work: Work::Attack("counts") },
     // The command is no library, and its page would overwrite the facade's.
     Step {
         title: "docs",
@@ -166,7 +154,7 @@ impl Work {
             Self::Doc(words) => run_to_success(cargo(words).env("RUSTDOCFLAGS", "-D warnings")),
             Self::Attack(words) => run_to_success(
                 Command::new(env::current_exe().context("this program has no path")?)
-                    .args(words.split_whitespace().map(|word| word.replace("@doors", &doors())))
+                    .args(words.split_whitespace())
                     .current_dir(workspace_root())
                     .stdin(Stdio::null()),
             ),
@@ -180,12 +168,6 @@ impl Work {
             }
         }
     }
-}
-
-/// Where the program is that `interleave` builds.
-fn doors() -> String {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), Into::into);
-    target.join("doors/attack/oci-store").display().to_string()
 }
 
 fn cargo(words: &str) -> Command {

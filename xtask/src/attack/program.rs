@@ -46,26 +46,8 @@ impl Choice {
 
 impl Program {
     fn build(build: Build) -> Result<Self> {
-        let root = workspace_root();
-        let mut target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(&root).stdin(Stdio::null());
-        command.args(["build", "--quiet", "-p", "oci-store-cli", "--features", "lmdb,sqlite"]);
-        let profile = match build {
-            Build::Plain => "release",
-            Build::Attack => {
-                // A folder of its own: other flags would build all that lies in the usual one anew.
-                target = target.join("doors");
-                command.env("RUSTFLAGS", "--cfg oci_store_attack");
-                "attack"
-            }
-        };
-        command.args(["--profile", profile]);
-        command.arg("--target-dir").arg(&target);
-        if !command.status().context("cargo does not start")?.success() {
-            bail!("the program does not build");
-        }
-        Ok(Self { path: target.join(profile).join("oci-store") })
+        let built = cargo_build(build, &["-p", "oci-store-cli"])?;
+        Ok(Self { path: built.join("oci-store") })
     }
 
     /// Where it is.
@@ -97,4 +79,27 @@ impl Program {
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// Builds something, which `what` names, with both indexes; returns the folder that it is built in.
+pub(crate) fn cargo_build(build: Build, what: &[&str]) -> Result<PathBuf> {
+    let root = workspace_root();
+    let mut target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(&root).stdin(Stdio::null());
+    command.args(["build", "--quiet", "--features", "lmdb,sqlite"]).args(what);
+    let profile = match build {
+        Build::Plain => "release",
+        Build::Attack => {
+            // A folder of its own: other flags would build all that lies in the usual one anew.
+            target = target.join("doors");
+            command.env("RUSTFLAGS", "--cfg oci_store_attack");
+            "attack"
+        }
+    };
+    command.args(["--profile", profile]).arg("--target-dir").arg(&target);
+    if !command.status().context("cargo does not start")?.success() {
+        bail!("{what:?} does not build");
+    }
+    Ok(target.join(profile))
 }

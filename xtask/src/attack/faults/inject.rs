@@ -31,6 +31,8 @@ pub(super) struct Injected {
     unsynced: bool,
     /// It was written anew after that. The names in a folder are no pages: whoever syncs them later, syncs them.
     renewed: bool,
+    /// The names in it were durable before.
+    named: bool,
     /// And then it was synced; or it was thrown away.
     made_good: bool,
 }
@@ -71,6 +73,8 @@ impl Fault {
         let mut calls = 0;
         let mut injected: Option<Injected> = None;
         let mut written = HashSet::new();
+        // Folders in which the name of SQLite's log is durable, and such as were synced in this run.
+        let mut durable: HashSet<PathBuf> = logs(&case.store());
         let ended = trace::run(&mut ready.command(case), LIMIT, &mut |call| {
             let Some(object) = object(ready, case, call) else { return Answer::Go };
             calls += 1;
@@ -92,6 +96,7 @@ impl Fault {
                     let all = mischief::all(call);
                     let Some(mischief) = all.get(self.way % all.len().max(1)).copied() else { return Answer::Go };
                     let renewed = object.is_dir();
+                    let named = durable.contains(&object);
                     injected = Some(Injected {
                         name: call.name(),
                         class,
@@ -99,6 +104,7 @@ impl Fault {
                         mischief,
                         unsynced,
                         renewed,
+                        named,
                         made_good: false,
                     });
                     mischief.answer(call, self.hidden)
@@ -106,7 +112,12 @@ impl Fault {
                 (Some(before), Some(class)) if self.lasting && before.goes_on(class, &object) => {
                     before.mischief.answer(call, self.hidden)
                 }
-                _ => Answer::Go,
+                (_, class) => {
+                    if class == Some(Class::Sync) && object.is_dir() {
+                        durable.insert(object);
+                    }
+                    Answer::Go
+                }
             }
         })?;
         Ok(injected.map(|injected| (injected, ended)))
@@ -129,7 +140,7 @@ impl Injected {
     /// SQLite syncs the folder of its log, whose name the store has made durable before, and does not look whether that
     /// went well.
     fn is_folder_of_log(&self) -> bool {
-        self.object.join("index.sqlite-wal").exists()
+        self.named && self.object.join(LOG).exists()
     }
 
     /// What is wrong with how the program ended.
@@ -158,6 +169,15 @@ impl Injected {
         }
         lines
     }
+}
+
+/// SQLite's log.
+const LOG: &str = "index.sqlite-wal";
+
+/// The folders of a store's indexes that have one.
+fn logs(store: &Path) -> HashSet<PathBuf> {
+    let indexes = std::fs::read_dir(store.join(".oci-store/index")).into_iter().flatten().flatten();
+    indexes.map(|index| index.path()).filter(|index| index.join(LOG).exists()).collect()
 }
 
 /// A failure is one line, and names an object and a cause (I9).

@@ -12,15 +12,14 @@ mod verdict;
 mod workers;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use self::figures::Figures;
-use crate::attack::program::{Build, Choice, Program};
+use crate::attack::program::{Build, Choice, Program, cargo_build};
 use crate::attack::{INDEXES, Tally};
-use crate::workspace_root;
 
 /// How long, how wide, over what.
 #[derive(clap::Args)]
@@ -160,22 +159,5 @@ fn over_index(args: &Args, settings: &Settings, tally: &mut Tally) -> Result<Fig
 
 /// Builds the worker as the program is built.
 fn build_worker(build: Build) -> Result<PathBuf> {
-    let root = workspace_root();
-    let mut target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&root).stdin(Stdio::null());
-    command.args(["build", "--quiet", "-p", "oci-store", "--features", "lmdb,sqlite", "--example", "soak-worker"]);
-    let profile = match build {
-        Build::Plain => "release",
-        Build::Attack => {
-            target = target.join("doors");
-            command.env("RUSTFLAGS", "--cfg oci_store_attack");
-            "attack"
-        }
-    };
-    command.args(["--profile", profile]).arg("--target-dir").arg(&target);
-    if !command.status().context("cargo does not start")?.success() {
-        bail!("the worker does not build");
-    }
-    Ok(target.join(profile).join("examples/soak-worker"))
+    Ok(cargo_build(build, &["-p", "oci-store", "--example", "soak-worker"])?.join("examples/soak-worker"))
 }
