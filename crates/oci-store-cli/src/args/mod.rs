@@ -1,11 +1,19 @@
-use std::ffi::OsString;
+//! What the command line takes.
+
+mod blobs;
+mod data;
+mod image;
+
+pub(crate) use blobs::Blobs;
+pub(crate) use data::{BlobDataCommand, DataCommand};
+pub(crate) use image::{Export, Import};
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
-use oci_store::{Limits, PlatformSpec, RefName};
+use oci_store::RefName;
 
 /// A local store for OCI images that many processes share safely.
 ///
@@ -167,180 +175,6 @@ pub(crate) enum Command {
     /// The store's index
     #[command(subcommand)]
     Index(IndexCommand),
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Import {
-    /// The image's name in the layout, or a digest [default: the only one]
-    #[arg(long, value_name = "REF", conflicts_with = "all")]
-    pub(crate) sref: Option<String>,
-    /// The ref to set in the store [default: the same name]
-    #[arg(long, value_name = "REF", conflicts_with = "all")]
-    pub(crate) dref: Option<RefName>,
-    /// Import all images that have a name
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Of several entries with one name, that of this platform [default: the last]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Option<PlatformSpec>,
-    /// Leave away what is about the image: signatures, SBOMs
-    #[arg(long)]
-    pub(crate) no_referrers: bool,
-    /// Take an image that lacks blobs; its ref records it
-    #[arg(long)]
-    pub(crate) allow_incomplete: bool,
-    /// The most bytes that a manifest may have; up to 64 MiB
-    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = at_most(Limits::OWN.manifest))]
-    pub(crate) max_manifest: ByteSize,
-    /// The most bytes that index.json may have; up to 1 GiB
-    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = at_most(Limits::OWN.index_json))]
-    pub(crate) max_index: ByteSize,
-    /// The layout's folder, or a tar archive of it
-    #[arg(value_name = "DIR|FILE")]
-    pub(crate) source: PathBuf,
-}
-
-impl Import {
-    pub(crate) fn limits(&self) -> Limits {
-        Limits { manifest: self.max_manifest.as_u64(), index_json: self.max_index.as_u64() }
-    }
-}
-
-/// A parser of sizes up to `most`.
-fn at_most(most: u64) -> impl Fn(&str) -> Result<ByteSize, String> + Clone {
-    move |text| match text.parse::<ByteSize>()? {
-        size if size.as_u64() > most => Err(format!("more than {}", ByteSize(most))),
-        size => Ok(size),
-    }
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Export {
-    /// The ref in the store [default: the only one]
-    #[arg(long, value_name = "REF")]
-    pub(crate) sref: Option<String>,
-    /// The image's name in the layout [default: the same name]
-    #[arg(long, value_name = "REF")]
-    pub(crate) dref: Option<RefName>,
-    /// Leave away what is about the image: signatures, SBOMs
-    #[arg(long)]
-    pub(crate) no_referrers: bool,
-    /// Hash the blobs that the destination has already
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// Make all durable before returning
-    #[arg(long)]
-    pub(crate) sync: bool,
-    /// The ref, if --sref is not given, and the layout's folder
-    #[arg(value_name = "[REF] DIR", required = true, num_args = 1..=2)]
-    pub(crate) places: Vec<OsString>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Blobs {
-    /// Of this media type
-    #[arg(long)]
-    pub(crate) media_type: Option<String>,
-    /// Of this algorithm
-    #[arg(long)]
-    pub(crate) algorithm: Option<String>,
-    /// At least so large (4KiB, 10MB)
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) min_size: Option<ByteSize>,
-    /// At most so large
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) max_size: Option<ByteSize>,
-    /// Came in longer ago than this (12h, 30days)
-    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
-    pub(crate) older_than: Option<Duration>,
-    /// Came in less long ago than this
-    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
-    pub(crate) newer_than: Option<Duration>,
-    /// Not used for this long
-    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
-    pub(crate) unused_for: Option<Duration>,
-    /// At most so many
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
-    /// Only those behind this digest: the next page
-    #[arg(long, value_name = "DIGEST")]
-    pub(crate) after: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DataCommand {
-    /// Set a value; prints its new version
-    Set {
-        /// The value's type
-        kind: String,
-        /// The value's key
-        key: String,
-        /// The value; `-` reads it from stdin
-        value: String,
-        /// A blob that it references, and with which it goes
-        #[arg(long, value_name = "DIGEST")]
-        blob: Option<String>,
-        /// Only if it has this version now; 0: only if there is none
-        #[arg(long, value_name = "VERSION")]
-        if_version: Option<u64>,
-    },
-    /// Print a value
-    Get {
-        /// The value's type
-        kind: String,
-        /// The value's key
-        key: String,
-    },
-    /// List values of a type, or without one the types
-    List {
-        /// The type
-        kind: Option<String>,
-        /// Only those whose keys begin so
-        #[arg(default_value = "")]
-        prefix: String,
-    },
-    /// Remove a value
-    Rm {
-        /// The value's type
-        kind: String,
-        /// The value's key
-        key: String,
-        /// Only if it has this version now
-        #[arg(long, value_name = "VERSION")]
-        if_version: Option<u64>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BlobDataCommand {
-    /// Set data of a blob
-    Set {
-        /// A digest, or the beginning of one
-        blob: String,
-        /// The data's type
-        kind: String,
-        /// The data; `-` reads it from stdin
-        value: String,
-    },
-    /// Print data of a blob
-    Get {
-        /// A digest, or the beginning of one
-        blob: String,
-        /// The data's type
-        kind: String,
-    },
-    /// List the types of a blob's data
-    List {
-        /// A digest, or the beginning of one
-        blob: String,
-    },
-    /// Remove data of a blob
-    Rm {
-        /// A digest, or the beginning of one
-        blob: String,
-        /// The data's type
-        kind: String,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,74 @@
+//! Of `import` and `export`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use oci_store::{Limits, PlatformSpec, RefName};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    /// The image's name in the layout, or a digest [default: the only one]
+    #[arg(long, value_name = "REF", conflicts_with = "all")]
+    pub(crate) sref: Option<String>,
+    /// The ref to set in the store [default: the same name]
+    #[arg(long, value_name = "REF", conflicts_with = "all")]
+    pub(crate) dref: Option<RefName>,
+    /// Import all images that have a name
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Of several entries with one name, that of this platform [default: the last]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<PlatformSpec>,
+    /// Leave away what is about the image: signatures, SBOMs
+    #[arg(long)]
+    pub(crate) no_referrers: bool,
+    /// Take an image that lacks blobs; its ref records it
+    #[arg(long)]
+    pub(crate) allow_incomplete: bool,
+    /// The most bytes that a manifest may have; up to 64 MiB
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = at_most(Limits::OWN.manifest))]
+    pub(crate) max_manifest: ByteSize,
+    /// The most bytes that index.json may have; up to 1 GiB
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = at_most(Limits::OWN.index_json))]
+    pub(crate) max_index: ByteSize,
+    /// The layout's folder, or a tar archive of it
+    #[arg(value_name = "DIR|FILE")]
+    pub(crate) source: PathBuf,
+}
+
+impl Import {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { manifest: self.max_manifest.as_u64(), index_json: self.max_index.as_u64() }
+    }
+}
+
+/// A parser of sizes up to `most`.
+fn at_most(most: u64) -> impl Fn(&str) -> Result<ByteSize, String> + Clone {
+    move |text| match text.parse::<ByteSize>()? {
+        size if size.as_u64() > most => Err(format!("more than {}", ByteSize(most))),
+        size => Ok(size),
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    /// The ref in the store [default: the only one]
+    #[arg(long, value_name = "REF")]
+    pub(crate) sref: Option<String>,
+    /// The image's name in the layout [default: the same name]
+    #[arg(long, value_name = "REF")]
+    pub(crate) dref: Option<RefName>,
+    /// Leave away what is about the image: signatures, SBOMs
+    #[arg(long)]
+    pub(crate) no_referrers: bool,
+    /// Hash the blobs that the destination has already
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Make all durable before returning
+    #[arg(long)]
+    pub(crate) sync: bool,
+    /// The ref, if --sref is not given, and the layout's folder
+    #[arg(value_name = "[REF] DIR", required = true, num_args = 1..=2)]
+    pub(crate) places: Vec<OsString>,
+}
