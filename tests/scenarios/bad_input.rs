@@ -72,6 +72,14 @@ const TABLE: &[Bad] = &[
         entry_with(b, image);
         digest_of(&layer)
     }),
+    bad("missing layers whose digests begin alike", IMPORT, 1, |b| {
+        let missing =
+            |n: u8| json!({ "mediaType": LAYER, "digest": format!("sha256:{}{n}", "a".repeat(63)), "size": i64::MAX });
+        let config = b.blob("application/vnd.oci.empty.v1+json", b"{}");
+        let image = b.manifest(&config, &[missing(1), missing(2), missing(3)]);
+        entry_with(b, image);
+        digest_of(&missing(1))
+    }),
     bad("a layer as the manifest", IMPORT, 1, |b| {
         let layer = b.blob(MANIFEST, b"\x1f\x8b no manifest");
         entry_with(b, layer.clone());

@@ -193,6 +193,13 @@ fn words_of_a_stranger_do_not_reach_the_terminal_raw(world: &World) {
     assert!(!ran.fails(4).contains('\u{1b}'));
     world.run_args(["rm", evil]).fails(2);
     world.run_args(["cat", evil]).fails(4);
+    let layer = layout.blob("x/\u{1b}[2J", b"y");
+    let image = layout.manifest(&layout.blob("application/vnd.oci.empty.v1+json", b"{}"), &[layer]);
+    layout.add(image, Some("type"));
+    world.ok("import --sref type evil");
+    for words in ["blobs", "inspect type"] {
+        assert!(!world.ok(words).contains('\u{1b}'), "{words}");
+    }
 }
 
 fn more_is_told_on_demand_and_on_stderr(world: &World) {

@@ -122,7 +122,11 @@ impl<'i> Intake<'i> {
     fn copy_claimed(&self, descriptor: &Descriptor, claim: Box<dyn Guard>) -> Result<Copied> {
         match self.brought(descriptor)? {
             Some(brought) => Ok(brought),
-            None => Ok((self.copy_one(descriptor)?, Some(claim))),
+            // What can't be had, nobody need wait for: also not this process, for another digest with the same beginning.
+            None => Ok(match self.copy_one(descriptor)? {
+                State::Here => (State::Here, Some(claim)),
+                state => (state, None),
+            }),
         }
     }
 

@@ -101,11 +101,10 @@ impl ImageSource for Layout {
         let mut bytes = read_small(&path, self.limits.index_json)?;
         // Some tools write it in place: what is read in that moment may be half old and half new.
         for _ in 0..10 {
-            let again = read_small(&path, self.limits.index_json)?;
-            if again == bytes {
+            if is_still(&path, &bytes).map_err(Error::io(&path))? {
                 break;
             }
-            bytes = again;
+            bytes = read_small(&path, self.limits.index_json)?;
         }
         Ok(IndexJson::parse(&path, &bytes)?.into_entries())
     }
@@ -180,8 +179,10 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 pub(crate) fn read_all(path: &Path, file: File, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let is_long = file.metadata().map_err(Error::io(path))?.len() > limit;
+    let length = file.metadata().map_err(Error::io(path))?.len();
+    let is_long = length > limit;
+    // One more, to see the end: it may be large, and growing by doubling takes three times as much.
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(limit) + 1).unwrap_or_default());
     if !is_long {
         file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
     }
@@ -189,4 +190,18 @@ pub(crate) fn read_all(path: &Path, file: File, limit: u64) -> Result<Vec<u8>> {
         return Err(Error::document(path.display(), format!("it has more than {}", size_text(limit))));
     }
     Ok(bytes)
+}
+
+/// Whether a file has these bytes, without a second copy of them in memory.
+fn is_still(path: &Path, mut bytes: &[u8]) -> io::Result<bool> {
+    let mut file = open_regular(path)?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = file.read(&mut buffer)?;
+        let read = buffer.get(..read).unwrap_or_default();
+        match bytes.strip_prefix(read) {
+            Some(rest) if !read.is_empty() => bytes = rest,
+            rest => return Ok(rest.is_some_and(<[u8]>::is_empty)),
+        }
+    }
 }

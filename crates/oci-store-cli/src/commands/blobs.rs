@@ -63,7 +63,7 @@ pub(crate) fn list(context: &Context, args: &Blobs) -> Result<()> {
             output::print(&text)?;
         } else {
             let rows: Vec<_> = page.iter().map(row).collect();
-            let text = output::table(["DIGEST", "SIZE", "CREATED", "MEDIA TYPE"], &rows);
+            let text = output::plain(&output::table(["DIGEST", "SIZE", "CREATED", "MEDIA TYPE"], &rows));
             let text = if head { &text } else { text.split_once('\n').map_or("", |(_, rows)| rows) };
             output::print(text)?;
             head = false;

@@ -41,12 +41,13 @@ pub(super) fn place(name: &[u8], is_folder: bool) -> Result<Place, &'static str>
     if is_folder || !below.is_empty() { Err("a folder in place of a file") } else { Ok(place) }
 }
 
-/// The digest that a name below `blobs/` stands for, if it stands for one.
+/// The digest that a name below `blobs/` stands for, if it stands for one that can be computed.
 fn blob(rest: &[&[u8]]) -> Result<Option<Digest>, &'static str> {
     let mut texts = Vec::new();
     for part in rest {
         texts.push(std::str::from_utf8(part).map_err(|_| "a name below blobs/ that is not UTF-8")?);
     }
     let [algorithm, encoded, ..] = texts.as_slice() else { return Ok(None) };
-    Ok(format!("{algorithm}:{encoded}").parse().ok())
+    let digest = format!("{algorithm}:{encoded}").parse::<Digest>().ok();
+    Ok(digest.filter(|digest| digest.known_algorithm().is_some()))
 }

@@ -41,7 +41,7 @@ pub(super) struct Extent {
 pub(super) struct Members {
     pub(super) index_json: Extent,
     pub(super) oci_layout: Option<Extent>,
-    /// By digest. A vector, as there may be very many. Those whose digest can't be computed are not in it.
+    /// By digest. A vector, as there may be very many.
     blobs: Vec<(Digest, Extent)>,
 }
 
@@ -117,8 +117,8 @@ fn scan_at_most(most: usize, path: &Path, file: &File) -> Result<Members> {
         match place(&name, is_folder).map_err(wrong)? {
             Place::IndexJson => once(&mut index_json)?,
             Place::OciLayout => once(&mut oci_layout)?,
-            Place::Blob(digest) if digest.known_algorithm().is_some() => blobs.push((digest, extent)),
-            Place::Blob(_) | Place::Other => {}
+            Place::Blob(digest) => blobs.push((digest, extent)),
+            Place::Other => {}
         }
     }
     blobs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
