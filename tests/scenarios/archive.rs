@@ -10,6 +10,7 @@ use crate::common::{World, over_each_index};
 over_each_index!(
     an_archive_is_imported_as_its_folder_is,
     every_option_works_on_an_archive,
+    a_place_says_what_lies_there_and_which_image,
     what_is_no_archive_of_a_layout_is_refused_and_told,
     an_archive_that_is_cut_off_is_refused,
     a_large_hole_is_passed_over,
@@ -143,4 +144,26 @@ fn limits_are_set_by_flags(world: &World) {
     assert_eq!(world.refs().len(), 2);
     world.ok("check --read-data");
     world.ok("import --max-manifest 6MiB --dref third layout");
+}
+
+fn a_place_says_what_lies_there_and_which_image(world: &World) {
+    pack(&world.path("hello"), &world.path("hello.tar"));
+    for (n, source) in ["oci:hello:v1", "oci-archive:hello.tar:v1"].iter().enumerate() {
+        world.ok(&format!("import --dref from-{n} {source}"));
+        world.ok(&format!("import {source}"));
+        assert_eq!(world.digest(&format!("from-{n}")), world.digest("v1"));
+    }
+    assert!(world.fails(4, "import oci:hello:v9").contains("v9"));
+    // It is what it is said to be, or nothing.
+    assert!(world.fails(1, "import oci:hello.tar:v1").contains("hello.tar"));
+    assert!(world.fails(1, "import oci-archive:hello:v1").contains("hello"));
+    for words in ["import --sref v1 oci:hello:v1", "import --all oci:hello:v1", "import oci:", "import oci:hello:"] {
+        world.fails(2, words);
+    }
+    assert!(world.fails(2, "check --repair --from oci:hello:v1").contains("leave its ref away"));
+    world.ok("check --repair --from oci:hello --from oci-archive:hello.tar");
+    // A file is found by its name, however that begins.
+    fs::rename(world.path("hello.tar"), world.path("oci:hello:v1")).unwrap();
+    world.ok("import --all oci:hello:v1");
+    assert_eq!(world.refs().len(), 4);
 }

@@ -22,6 +22,15 @@ pub enum Error {
         why: &'static str,
     },
 
+    /// A text names no place for images.
+    #[error("{}: {why}; it takes PATH, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF] or -", plain(.place, NAME))]
+    InvalidPlace {
+        /// The text.
+        place: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
     /// There is no such ref.
     #[error("{}: no such ref", plain(.0, NAME))]
     RefNotFound(String),

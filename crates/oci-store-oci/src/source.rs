@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use oci_spec::image::Platform;
 use oci_store_cas::{Blob, Digest, Hasher};
 
 use crate::document::MAX_DOCUMENT;
-use crate::{Archive, Descriptor, Error, Layout, Result};
+use crate::{Archive, Descriptor, Error, Layout, Place, Result, Transport};
 
 /// What a source lists: an image, mostly with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,14 +98,23 @@ pub(crate) fn size_text(bytes: u64) -> String {
     if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
 }
 
-/// Opens what lies at `path`: a folder as a [`Layout`], a file as an [`Archive`].
+/// Opens what lies at `place`; of a path, a folder as a [`Layout`], a file as an [`Archive`]. Its ref, if it has one, is for
+/// who picks from it.
 ///
 /// # Errors
 /// As [`Layout::open`] and [`Archive::open`].
-pub fn open(path: impl AsRef<Path>, limits: Limits) -> Result<Box<dyn ImageSource>> {
-    let path = path.as_ref();
-    let meta = std::fs::metadata(path).map_err(Error::io(path))?;
-    Ok(match meta.is_dir() {
+pub fn open(place: &Place, limits: Limits) -> Result<Box<dyn ImageSource>> {
+    let path = &place.path;
+    let is_folder = match place.transport {
+        Transport::Path => std::fs::metadata(path).map_err(Error::io(path))?.is_dir(),
+        Transport::Oci => true,
+        Transport::OciArchive => false,
+        Transport::DockerArchive | Transport::Stream => {
+            let why = "only layouts, and uncompressed tar archives of them, can be read";
+            return Err(Error::NotALayout { path: path.clone(), why });
+        }
+    };
+    Ok(match is_folder {
         true => Box::new(Layout::open(path)?.with_limits(limits)),
         false => Box::new(Archive::open(path)?.with_limits(limits)),
     })

@@ -1,10 +1,10 @@
 //! Of `import` and `export`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use oci_store::{Limits, PlatformSpec, RefName};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use oci_store::{Limits, Place, PlatformSpec, RefName};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
@@ -32,15 +32,20 @@ pub(crate) struct Import {
     /// The most bytes that index.json may have; up to 1 GiB
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = at_most(Limits::OWN.index_json))]
     pub(crate) max_index: ByteSize,
-    /// The layout's folder, or a tar archive of it
-    #[arg(value_name = "DIR|FILE")]
-    pub(crate) source: PathBuf,
+    /// An image layout's folder or a tar archive of it: a path, or oci:DIR[:REF], oci-archive:FILE[:REF]
+    #[arg(value_name = "SOURCE", value_parser = place())]
+    pub(crate) source: Place,
 }
 
 impl Import {
     pub(crate) fn limits(&self) -> Limits {
         Limits { manifest: self.max_manifest.as_u64(), index_json: self.max_index.as_u64() }
     }
+}
+
+/// A parser of places.
+pub(crate) fn place() -> impl TypedValueParser<Value = Place> {
+    OsStringValueParser::new().try_map(Place::parse)
 }
 
 /// A parser of sizes up to `most`.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
-use oci_store::RefName;
+use oci_store::{Place, RefName};
 
 /// A local store for OCI images that many processes share safely.
 ///
@@ -140,9 +140,9 @@ pub(crate) enum Command {
         /// Read every blob, and fetch what is missing or damaged from the layouts that --from names
         #[arg(long, requires = "from")]
         repair: bool,
-        /// A layout's folder, or a tar archive of it; may be given several times
-        #[arg(long, value_name = "DIR|FILE", requires = "repair")]
-        from: Vec<PathBuf>,
+        /// A layout's folder or a tar archive of it, as import takes them; may be given several times
+        #[arg(long, value_name = "SOURCE", requires = "repair", value_parser = image::place())]
+        from: Vec<Place>,
     },
     /// Show an image: its digest, platform, config and layers
     Inspect {

@@ -14,14 +14,15 @@ use crate::progress::Bar;
 use crate::reader::Reader;
 
 pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
+    let sref = args.sref.as_deref().or(args.source.reference.as_deref());
+    if args.source.reference.is_some() && (args.sref.is_some() || args.all) {
+        let with = if args.all { "--all" } else { "--sref" };
+        return Err(Failure::new(code::USAGE, format!("{}: a ref in the source does not go with {with}", args.source)));
+    }
     // The source first: a mistake there should not leave an empty store.
     let source = source::open(&args.source, args.limits())?;
     let store = context.store()?;
-    let selection = if args.all {
-        Selection::All
-    } else {
-        Selection::One { source: args.sref.as_deref(), name: args.dref.as_ref() }
-    };
+    let selection = if args.all { Selection::All } else { Selection::One { source: sref, name: args.dref.as_ref() } };
     let options = ImportOptions {
         platform: args.platform,
         referrers: !args.no_referrers,

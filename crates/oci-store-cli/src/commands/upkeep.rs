@@ -1,10 +1,9 @@
 //! `gc`, `check`, `reindex`, `index`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use oci_store::oci::source;
-use oci_store::{Checked, Digest, Extent, Fault, ImageSource, Limits, RefName};
+use oci_store::{Checked, Digest, Extent, Fault, ImageSource, Limits, Place, RefName};
 use serde_json::json;
 
 use crate::args::IndexCommand;
@@ -37,8 +36,12 @@ pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Res
     report(context, &checked, if read_data { "read" } else { "seen" }, None)
 }
 
-pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[PathBuf]) -> Result<ExitCode> {
-    let sources = from.iter().map(|path| source::open(path, Limits::default())).collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[Place]) -> Result<ExitCode> {
+    if let Some(place) = from.iter().find(|place| place.reference.is_some()) {
+        let why = "a repair takes blobs by their digests from all of a source: leave its ref away";
+        return Err(Failure::new(code::USAGE, format!("{place}: {why}")));
+    }
+    let sources = from.iter().map(|place| source::open(place, Limits::default())).collect::<Result<Vec<_>, _>>()?;
     let sources: Vec<&dyn ImageSource> = sources.iter().map(|source| &**source).collect();
     let store = context.options().create(false).open(context.path()?)?;
     let bar = Bar::new("check");

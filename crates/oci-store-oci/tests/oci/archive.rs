@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use oci_store_oci::source::open;
-use oci_store_oci::{Archive, Descriptor, Error, ImageSource, Limits};
+use oci_store_oci::{Archive, Descriptor, Error, ImageSource, Limits, Place};
 use tar::{EntryType, Header};
 
 use crate::common::{Bench, assert_sound, benches, failure, files, import, import_all, seen};
@@ -149,7 +149,9 @@ fn refuse(why: &str, change: impl Fn(Tar) -> Tar) {
     let tar = change(Tar::of(&images, ""));
     let before = seen(&store);
     let path = tar.write(&bench);
-    let (_, line) = failure(open(&path, Limits::default()).and_then(|archive| import(&store, &*archive, "v1")));
+    let (_, line) = failure(
+        open(&Place::parse(&path).unwrap(), Limits::default()).and_then(|archive| import(&store, &*archive, "v1")),
+    );
     assert!(line.contains(path.to_str().unwrap()) && line.contains(why), "{why}: {line}");
     assert_eq!(seen(&store), before, "{why}");
 }
@@ -339,7 +341,8 @@ fn limits_can_be_set_and_what_came_in_stays_readable() {
         let archive = Tar::of(&images, "").write(&bench);
         let folder = bench.beside("folder");
         images.write(&folder);
-        let with = |path, manifest, index_json| open(path, Limits { manifest, index_json }).unwrap();
+        let with =
+            |path, manifest, index_json| open(&Place::parse(path).unwrap(), Limits { manifest, index_json }).unwrap();
         for path in [&archive, &folder] {
             let (_, line) = failure(import(&store, &*with(path, 4 << 20, 32 << 20), "large"));
             assert!(line.contains("4 MiB at most"), "{line}");
@@ -356,8 +359,8 @@ fn limits_can_be_set_and_what_came_in_stays_readable() {
         let (store, report) = bench.options().reindex(bench.root()).unwrap();
         assert!(store.check(&[], true, &()).unwrap().problems.is_empty(), "{report:?}");
         assert_eq!(crate::common::refs(&store).len(), 2);
-        import(&store, &*open(&folder, Limits { manifest: image.size, ..Limits::default() }).unwrap(), "large")
-            .unwrap();
+        let place = Place::parse(&folder).unwrap();
+        import(&store, &*open(&place, Limits { manifest: image.size, ..Limits::default() }).unwrap(), "large").unwrap();
         assert_sound(&store);
     }
 }
