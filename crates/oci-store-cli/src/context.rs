@@ -7,6 +7,15 @@ use crate::failure::{Failure, Result, code};
 use crate::output;
 use crate::reader::Reader;
 
+/// In which shape a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Table,
+    Names,
+    Json,
+    Lines,
+}
+
 /// What every command has to do with.
 pub(crate) struct Context {
     global: Global,
@@ -17,8 +26,14 @@ impl Context {
         Self { global }
     }
 
-    pub(crate) fn json(&self) -> bool {
-        self.global.format == Format::Json
+    /// Names alone are for who reads lines; what reads JSON has them there.
+    pub(crate) fn shape(&self) -> Shape {
+        match self.global.format {
+            Format::Table if self.global.quiet => Shape::Names,
+            Format::Table => Shape::Table,
+            Format::Json => Shape::Json,
+            Format::Jsonl => Shape::Lines,
+        }
     }
 
     /// The store's folder: what is asked for, or the XDG data folder.
@@ -26,9 +41,7 @@ impl Context {
         if let Some(path) = &self.global.store_path {
             return Ok(path.clone());
         }
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
-        data.map(|data| data.join("oci-store")).ok_or_else(|| {
+        default_path().ok_or_else(|| {
             Failure::new(code::USAGE, "no folder for the store: there is no HOME; name one with --store-path")
         })
     }
@@ -69,8 +82,30 @@ impl Context {
         Ok(store.find(text)?.digest)
     }
 
-    /// Prints for people or for programs.
+    /// Prints for people or for programs; or, of each thing with a digest, that alone.
     pub(crate) fn print<T: serde::Serialize>(&self, json: &T, text: impl FnOnce() -> String) -> Result<()> {
-        if self.json() { output::print_json(json) } else { output::print(&output::plain(&text())) }
+        self.print_named("digest", json, text)
     }
+
+    /// The same; `key` is the field that names a thing, where names alone are asked for.
+    pub(crate) fn print_named<T: serde::Serialize>(
+        &self,
+        key: &str,
+        json: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<()> {
+        match self.shape() {
+            Shape::Table => output::print(&output::plain(&text())),
+            Shape::Names => output::print(&output::plain(&output::names(key, json)?)),
+            Shape::Json => output::print_json(json),
+            Shape::Lines => output::print_json_lines(json),
+        }
+    }
+}
+
+/// Where a store is if nobody says where: in the XDG data folder.
+pub(crate) fn default_path() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
+    data.map(|data| data.join("oci-store"))
 }

@@ -2,21 +2,25 @@
 
 mod args;
 mod commands;
+mod complete;
 mod context;
 mod failure;
 mod interrupt;
 mod output;
 mod progress;
 mod reader;
+mod table;
 mod usage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 fn main() -> ExitCode {
     interrupt::outlive_file_limit();
-    let args = match args::Args::try_parse() {
+    complete::answer();
+    let matches = args::command().try_get_matches();
+    let args = match matches.and_then(|matches| args::Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => return usage::report(&error),
     };

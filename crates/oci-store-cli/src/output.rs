@@ -1,8 +1,10 @@
 //! What goes to stdout: data, and nothing else.
 
-use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::{Failure, Result, code};
 
@@ -36,9 +38,32 @@ fn wrote(outcome: io::Result<()>) -> Result<()> {
     }
 }
 
-pub(crate) fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
-    let text = serde_json::to_string_pretty(value);
-    print(&(text.map_err(|error| Failure::new(code::ERROR, format!("stdout: {error}")))? + "\n"))
+pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<()> {
+    print(&(serde_json::to_string_pretty(value).map_err(unprintable)? + "\n"))
+}
+
+/// Each item of a list on a line; what is no list is one line.
+pub(crate) fn print_json_lines<T: Serialize>(value: &T) -> Result<()> {
+    let text: String = items(value)?.iter().map(|item| format!("{item}\n")).collect();
+    print(&text)
+}
+
+/// What names each item, on a line: its field `key`, or itself if it is a text. What has no name is left out.
+pub(crate) fn names<T: Serialize>(key: &str, value: &T) -> Result<String> {
+    let items = items(value)?;
+    let named = items.iter().filter_map(|item| item.as_str().or_else(|| item.get(key)?.as_str()));
+    Ok(named.map(|name| format!("{name}\n")).collect())
+}
+
+fn items<T: Serialize>(value: &T) -> Result<Vec<Value>> {
+    Ok(match serde_json::to_value(value).map_err(unprintable)? {
+        Value::Array(items) => items,
+        value => vec![value],
+    })
+}
+
+fn unprintable(error: serde_json::Error) -> Failure {
+    Failure::new(code::ERROR, format!("stdout: {error}"))
 }
 
 /// Text that a stranger may have written, for a terminal: nothing in it moves the cursor, or turns the direction of what
@@ -71,29 +96,6 @@ impl<W: Write> Write for PlainLines<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-/// Rows in columns, each as wide as its widest cell, the last as it comes.
-pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = head.map(str::len);
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    let mut line = |cells: [&str; N]| {
-        for (cell, width) in cells.iter().zip(widths) {
-            let _ = write!(text, "{cell:width$}  ");
-        }
-        text.truncate(text.trim_end_matches(' ').len());
-        text.push('\n');
-    };
-    line(head);
-    for row in rows {
-        line(row.each_ref().map(String::as_str));
-    }
-    text
 }
 
 /// `3 days ago`, from seconds since 1970.

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap_complete::ArgValueCompleter;
+
+use crate::complete;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Blobs {
@@ -31,6 +34,6 @@ pub(crate) struct Blobs {
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
     /// Only those behind this digest: the next page
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST", add = ArgValueCompleter::new(complete::digests))]
     pub(crate) after: Option<String>,
 }

@@ -1,6 +1,9 @@
 //! Of `data` and `blob-data`.
 
 use clap::Subcommand;
+use clap_complete::ArgValueCompleter;
+
+use crate::complete;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
@@ -13,7 +16,7 @@ pub(crate) enum DataCommand {
         /// The value; `-` reads it from stdin
         value: String,
         /// A blob that it references, and with which it goes
-        #[arg(long, value_name = "DIGEST")]
+        #[arg(long, value_name = "DIGEST", add = ArgValueCompleter::new(complete::images))]
         blob: Option<String>,
         /// Only if it has this version now; 0: only if there is none
         #[arg(long, value_name = "VERSION")]
@@ -51,6 +54,7 @@ pub(crate) enum BlobDataCommand {
     /// Set data of a blob
     Set {
         /// A digest, or the beginning of one
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         blob: String,
         /// The data's type
         kind: String,
@@ -60,6 +64,7 @@ pub(crate) enum BlobDataCommand {
     /// Print data of a blob
     Get {
         /// A digest, or the beginning of one
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         blob: String,
         /// The data's type
         kind: String,
@@ -67,11 +72,13 @@ pub(crate) enum BlobDataCommand {
     /// List the types of a blob's data
     List {
         /// A digest, or the beginning of one
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         blob: String,
     },
     /// Remove data of a blob
     Rm {
         /// A digest, or the beginning of one
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         blob: String,
         /// The data's type
         kind: String,

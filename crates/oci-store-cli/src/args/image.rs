@@ -3,8 +3,12 @@
 use std::ffi::OsString;
 
 use bytesize::ByteSize;
+use clap::ValueHint;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap_complete::ArgValueCompleter;
 use oci_store::{Limits, Place, PlatformSpec, RefName};
+
+use crate::complete;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
@@ -12,7 +16,7 @@ pub(crate) struct Import {
     #[arg(long, value_name = "REF", conflicts_with = "all")]
     pub(crate) sref: Option<String>,
     /// The ref to set in the store [default: the same name]
-    #[arg(long, value_name = "REF", conflicts_with = "all")]
+    #[arg(long, value_name = "REF", conflicts_with = "all", add = ArgValueCompleter::new(complete::refs))]
     pub(crate) dref: Option<RefName>,
     /// Import all images that have a name
     #[arg(long)]
@@ -33,7 +37,7 @@ pub(crate) struct Import {
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = at_most(Limits::OWN.index_json))]
     pub(crate) max_index: ByteSize,
     /// An image layout's folder or a tar archive of it: a path, or oci:DIR[:REF], oci-archive:FILE[:REF]
-    #[arg(value_name = "SOURCE", value_parser = place())]
+    #[arg(value_name = "SOURCE", value_parser = place(), value_hint = ValueHint::AnyPath)]
     pub(crate) source: Place,
 }
 
@@ -59,7 +63,7 @@ fn at_most(most: u64) -> impl Fn(&str) -> Result<ByteSize, String> + Clone {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     /// The ref in the store [default: the only one]
-    #[arg(long, value_name = "REF")]
+    #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::images))]
     pub(crate) sref: Option<String>,
     /// The image's name in the layout [default: the same name]
     #[arg(long, value_name = "REF")]
@@ -74,6 +78,7 @@ pub(crate) struct Export {
     #[arg(long)]
     pub(crate) sync: bool,
     /// The ref, if --sref is not given, and the layout's folder
-    #[arg(value_name = "[REF] DIR", required = true, num_args = 1..=2)]
+    #[arg(value_name = "[REF] DIR", required = true, num_args = 1..=2,
+        add = ArgValueCompleter::new(complete::images_and_paths))]
     pub(crate) places: Vec<OsString>,
 }

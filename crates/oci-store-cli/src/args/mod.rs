@@ -2,18 +2,24 @@
 
 mod blobs;
 mod data;
+mod help;
 mod image;
 
 pub(crate) use blobs::Blobs;
 pub(crate) use data::{BlobDataCommand, DataCommand};
+pub(crate) use help::command;
 pub(crate) use image::{Export, Import};
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::ArgValueCompleter;
 use oci_store::{Place, RefName};
+
+use crate::complete;
 
 /// A local store for OCI images that many processes share safely.
 ///
@@ -29,9 +35,10 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The store's folder [default: $XDG_DATA_HOME/oci-store, or ~/.local/share/oci-store]
-    #[arg(long, global = true, value_name = "DIR", env = "OCI_STORE_PATH")]
+    #[arg(long, global = true, value_name = "DIR", env = "OCI_STORE_PATH", value_hint = ValueHint::DirPath)]
     pub(crate) store_path: Option<PathBuf>,
     /// The index of a store that is made; one that is there knows its own
     #[arg(long, global = true, value_name = "lmdb|sqlite")]
@@ -48,6 +55,9 @@ pub(crate) struct Global {
     /// Use a store on a network filesystem, which this machine alone may use then
     #[arg(long, global = true, env = "OCI_STORE_ALLOW_NETWORK_FILESYSTEM", value_parser = FalseyValueParser::new())]
     pub(crate) allow_network_filesystem: bool,
+    /// Print names alone, refs or digests, a line each; show no progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
     /// Tell more of what is done; twice: all
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -67,8 +77,10 @@ impl Global {
 pub(crate) enum Format {
     /// For people
     Table,
-    /// For programs
+    /// For programs: one document
     Json,
+    /// For programs: each of several on a line of its own
+    Jsonl,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,33 +90,39 @@ pub(crate) enum Command {
     /// Export an image into an image layout, new or existing
     Export(Export),
     /// List refs
+    #[command(visible_alias = "ls", alias = "images")]
     List {
         /// Only those whose names begin so
-        #[arg(default_value = "")]
+        #[arg(default_value = "", add = ArgValueCompleter::new(complete::refs))]
         prefix: String,
     },
     /// Remove refs; blobs go with the next gc
+    #[command(aliases = ["rmi", "remove", "delete", "untag"])]
     Rm {
         /// A ref
-        #[arg(long = "ref", value_name = "REF")]
+        #[arg(long = "ref", value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
         flagged: Vec<String>,
         /// Refs
-        #[arg(value_name = "REF", required_unless_present = "flagged")]
+        #[arg(value_name = "REF", required_unless_present = "flagged", add = ArgValueCompleter::new(complete::refs))]
         refs: Vec<String>,
     },
     /// Set a ref to what another ref, or a digest, names
     Tag {
         /// A ref, a digest, or the beginning of one
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         source: String,
         /// The ref to set
+        #[arg(add = ArgValueCompleter::new(complete::refs))]
         target: RefName,
         /// Fail if the ref is there already
         #[arg(long)]
         new: bool,
     },
     /// Give a ref another name
+    #[command(alias = "mv")]
     Rename {
         /// The ref
+        #[arg(add = ArgValueCompleter::new(complete::refs))]
         from: RefName,
         /// Its new name, which is not there yet
         to: RefName,
@@ -112,11 +130,13 @@ pub(crate) enum Command {
     /// Keep an image without a name
     Pin {
         /// A ref, a digest, or the beginning of one; none: list the pins
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         image: Option<String>,
     },
     /// Take back a pin
     Unpin {
         /// A ref, a digest, or the beginning of one
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         image: String,
     },
     /// Remove what no ref and no pin reaches; safe at any moment, beside anything
@@ -130,9 +150,10 @@ pub(crate) enum Command {
         dry_run: bool,
     },
     /// Check that images are complete (exit code 3: something is missing or damaged)
+    #[command(aliases = ["fsck", "verify"])]
     Check {
         /// Refs; none: all refs and pins
-        #[arg(value_name = "REF")]
+        #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
         refs: Vec<RefName>,
         /// Read every blob and hash it
         #[arg(long)]
@@ -147,6 +168,7 @@ pub(crate) enum Command {
     /// Show an image: its digest, platform, config and layers
     Inspect {
         /// A ref, a digest, or the beginning of one
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         image: String,
         /// Print the manifest's or index's bytes, as they are
         #[arg(long)]
@@ -155,11 +177,13 @@ pub(crate) enum Command {
     /// Print a blob, verified
     Cat {
         /// A digest, or the beginning of one, or a ref
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         blob: String,
     },
     /// Print the whole digest that begins so
     Resolve {
         /// sha256:0c45, sha256-0c45 or 0c45
+        #[arg(add = ArgValueCompleter::new(complete::digests))]
         prefix: String,
     },
     /// List blobs
@@ -175,6 +199,33 @@ pub(crate) enum Command {
     /// The store's index
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Print a script that lets a shell complete commands, refs and digests
+    #[command(alias = "completions")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual's pages, one a command
+    Man {
+        /// The folder for them, which is made if it is absent
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+    /// Print the versions of the program, of its output and of the store's format
+    Version,
+    /// For whoever tries it: there are two commands that copy
+    #[command(hide = true, alias = "copy")]
+    Cp {
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Fish,
+    Zsh,
 }
 
 #[derive(Debug, Subcommand)]

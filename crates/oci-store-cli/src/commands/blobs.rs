@@ -6,9 +6,10 @@ use oci_store::{BlobFilter, BlobInfo};
 use serde_json::json;
 
 use crate::args::Blobs;
-use crate::context::Context;
+use crate::context::{Context, Shape};
 use crate::failure::{Failure, Result, code};
 use crate::output;
+use crate::table::table;
 
 /// Blobs fetched at once.
 const PAGE: usize = 1000;
@@ -50,23 +51,28 @@ pub(crate) fn list(context: &Context, args: &Blobs) -> Result<()> {
         left -= page.len();
         after = page.last().map(|blob| blob.digest.clone());
         let done = page.len() < PAGE || left == 0;
-        if context.json() {
-            let mut text = String::new();
-            for blob in &page {
-                text.push_str(if json_open { ",\n" } else { "[\n" });
-                json_open = true;
-                text.push_str(&to_json(blob).to_string());
+        match context.shape() {
+            Shape::Table => {
+                let rows: Vec<_> = page.iter().map(row).collect();
+                let text = table(["DIGEST", "SIZE", "CREATED", "MEDIA TYPE"], &rows);
+                let text = if head { &text } else { text.split_once('\n').map_or("", |(_, rows)| rows) };
+                output::print(&output::plain(text))?;
+                head = false;
             }
-            if done {
-                text.push_str(if json_open { "\n]\n" } else { "[]\n" });
+            Shape::Names => output::print(&page.iter().map(|blob| format!("{}\n", blob.digest)).collect::<String>())?,
+            Shape::Lines => output::print(&page.iter().map(|blob| format!("{}\n", to_json(blob))).collect::<String>())?,
+            Shape::Json => {
+                let mut text = String::new();
+                for blob in &page {
+                    text.push_str(if json_open { ",\n" } else { "[\n" });
+                    json_open = true;
+                    text.push_str(&to_json(blob).to_string());
+                }
+                if done {
+                    text.push_str(if json_open { "\n]\n" } else { "[]\n" });
+                }
+                output::print(&text)?;
             }
-            output::print(&text)?;
-        } else {
-            let rows: Vec<_> = page.iter().map(row).collect();
-            let text = output::plain(&output::table(["DIGEST", "SIZE", "CREATED", "MEDIA TYPE"], &rows));
-            let text = if head { &text } else { text.split_once('\n').map_or("", |(_, rows)| rows) };
-            output::print(text)?;
-            head = false;
         }
         if done {
             return Ok(());

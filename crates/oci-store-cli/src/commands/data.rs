@@ -9,6 +9,7 @@ use crate::args::{BlobDataCommand, DataCommand};
 use crate::context::Context;
 use crate::failure::{Failure, Result, code};
 use crate::output;
+use crate::table::table;
 
 /// Values fetched at once.
 const PAGE: usize = 1000;
@@ -22,7 +23,7 @@ pub(crate) fn data(context: &Context, command: DataCommand) -> Result<()> {
             let version = store
                 .base()
                 .update(|txn| txn.set_data(Space::User, &kind, &key, &value, blob.as_ref(), condition(if_version)))?;
-            context.print(&json!({ "version": version }), || format!("{version}\n"))
+            context.print_named("version", &json!({ "version": version }), || format!("{version}\n"))
         }
         DataCommand::Get { kind, key } => {
             let found = store.base().view(|view| view.data(Space::User, &kind, &key))?;
@@ -52,12 +53,12 @@ pub(crate) fn data(context: &Context, command: DataCommand) -> Result<()> {
                             "updated": data.updated, "blob": data.blob })
                 })
                 .collect();
-            context.print(&json, || {
+            context.print_named("key", &json, || {
                 let row = |data: &base::Data| {
                     let blob = data.blob.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
                     [data.key.escape_debug().to_string(), data.version.to_string(), data.value.len().to_string(), blob]
                 };
-                output::table(["KEY", "VERSION", "BYTES", "BLOB"], &found.iter().map(row).collect::<Vec<_>>())
+                table(["KEY", "VERSION", "BYTES", "BLOB"], &found.iter().map(row).collect::<Vec<_>>())
             })
         }
         DataCommand::Rm { kind, key, if_version } => {
@@ -109,9 +110,9 @@ pub(crate) fn blob_data(context: &Context, command: BlobDataCommand) -> Result<(
             let digest = digest(&blob)?;
             let found = store.base().view(|view| view.blob_data_list(&digest))?;
             let json: Vec<_> = found.iter().map(|(kind, size)| json!({ "type": kind, "size": size })).collect();
-            context.print(&json, || {
+            context.print_named("type", &json, || {
                 let row = |(kind, size): &(String, u64)| [kind.escape_debug().to_string(), size.to_string()];
-                output::table(["TYPE", "BYTES"], &found.iter().map(row).collect::<Vec<_>>())
+                table(["TYPE", "BYTES"], &found.iter().map(row).collect::<Vec<_>>())
             })
         }
         BlobDataCommand::Rm { blob, kind } => {

@@ -3,6 +3,7 @@ mod data;
 mod image;
 mod inspect;
 mod refs;
+mod setup;
 mod upkeep;
 
 use std::process::ExitCode;
@@ -34,6 +35,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::BlobData(command) => data::blob_data(&context, command),
         Command::Reindex => return upkeep::reindex(&context),
         Command::Index(command) => upkeep::index(&context, command),
+        Command::Completion { shell } => setup::completion(shell),
+        Command::Man { dir } => setup::man(&dir),
+        Command::Version => setup::version(&context),
+        Command::Cp { .. } => setup::cp(),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,10 +8,11 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::reader::Listed;
+use crate::table::table;
 
 pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
     let refs = context.reader()?.refs(prefix, usize::MAX)?;
-    context.print(&Refs(&refs), || {
+    context.print_named("ref", &Refs(&refs), || {
         let row = |found: &Listed| {
             let incomplete = if found.incomplete { " (incomplete)" } else { "" };
             let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
@@ -19,7 +20,7 @@ pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
             [found.name.clone(), found.target.digest.to_string(), kind, set]
         };
         let rows: Vec<_> = refs.iter().map(row).collect();
-        output::table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)
+        table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)
     })
 }
 
@@ -98,6 +99,6 @@ pub(crate) fn pins(context: &Context) -> Result<()> {
     let pins = context.store()?.pins()?;
     context.print(&pins, || {
         let row = |pin: &oci_store::Descriptor| [pin.digest.to_string(), short_type(&pin.media_type).to_owned()];
-        output::table(["DIGEST", "TYPE"], &pins.iter().map(row).collect::<Vec<_>>())
+        table(["DIGEST", "TYPE"], &pins.iter().map(row).collect::<Vec<_>>())
     })
 }

@@ -1,0 +1,207 @@
+//! What `--help` says beyond each option: which commands belong together, and examples.
+
+use std::fmt::Write as _;
+
+use clap::{Command, CommandFactory};
+
+use super::Args;
+
+/// The commands by what they are for, in the order in which they are listed.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("In and out", &["import", "export"]),
+    ("Look", &["list", "inspect", "cat", "resolve", "blobs"]),
+    ("Names", &["tag", "rename", "rm", "pin", "unpin"]),
+    ("Upkeep", &["gc", "check", "reindex", "index"]),
+    ("Data", &["data", "blob-data"]),
+    ("Setup", &["completion", "man", "version"]),
+];
+
+/// Examples of each command, a line each.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    (
+        "import",
+        &[
+            "oci-store import --sref latest --dref app:1 ./layout",
+            "oci-store import --all backup.tar               # all images that have a name",
+            "oci-store import --platform linux/arm64 ./layout",
+        ],
+    ),
+    (
+        "export",
+        &[
+            "oci-store export app:1 ./layout                 # new, or added to what is there",
+            "oci-store export app:1 /srv/other-store         # into another store",
+            "oci-store export --sref 0c45 --dref app:old ./layout",
+        ],
+    ),
+    (
+        "list",
+        &[
+            "oci-store list",
+            "oci-store list app:                             # names that begin so",
+            "oci-store list -q app: | xargs oci-store rm",
+            "oci-store list --format jsonl | jq -r .digest",
+        ],
+    ),
+    ("inspect", &["oci-store inspect app:1", "oci-store inspect --raw app:1 | jq ."]),
+    ("cat", &["oci-store cat sha256:0c45 | tar -tz             # a layer", "oci-store cat app:1"]),
+    ("resolve", &["oci-store resolve 0c45"]),
+    (
+        "blobs",
+        &[
+            "oci-store blobs --min-size 100MiB",
+            "oci-store blobs --unused-for 30days --format jsonl",
+            "oci-store blobs --limit 1000 --after sha256:0c45…  # the next page",
+        ],
+    ),
+    (
+        "tag",
+        &["oci-store tag app:1 app:stable", "oci-store tag --new 0c45 app:2              # fails if app:2 is there"],
+    ),
+    ("rename", &["oci-store rename app:1 app:old"]),
+    ("rm", &["oci-store rm app:1 app:2", "oci-store rm app:1 && oci-store gc              # and what only it needed"]),
+    ("pin", &["oci-store pin 0c45", "oci-store pin                                   # lists them"]),
+    ("unpin", &["oci-store unpin 0c45"]),
+    (
+        "gc",
+        &[
+            "oci-store gc",
+            "oci-store gc --dry-run",
+            "oci-store gc --full                             # also files that nobody has listed",
+        ],
+    ),
+    (
+        "check",
+        &[
+            "oci-store check                                 # that all is there",
+            "oci-store check --read-data app:1               # that every byte is right",
+            "oci-store check --repair --from ./layout",
+        ],
+    ),
+    ("reindex", &["oci-store reindex"]),
+    ("index", &["oci-store index show", "oci-store index convert --to sqlite"]),
+    (
+        "data",
+        &[
+            "oci-store data set build app:1 '{\"commit\":\"0c45\"}' --blob app:1",
+            "oci-store data get build app:1",
+            "oci-store data list build",
+        ],
+    ),
+    ("blob-data", &["oci-store blob-data set 0c45 scanned clean", "oci-store blob-data get 0c45 scanned"]),
+    (
+        "completion",
+        &[
+            "source <(oci-store completion bash)             # in ~/.bashrc",
+            "oci-store completion bash > /usr/share/bash-completion/completions/oci-store",
+            "oci-store completion zsh > /usr/share/zsh/site-functions/_oci-store",
+            "oci-store completion fish > /usr/share/fish/vendor_completions.d/oci-store.fish",
+        ],
+    ),
+    ("man", &["oci-store man /usr/share/man/man1"]),
+    ("version", &["oci-store version --format json"]),
+];
+
+/// The last words of `oci-store --help`.
+const MORE: &str = "\
+Exit codes: 0 ok, 1 error, 2 usage, 3 damage or something missing was found, 4 not found,
+5 ambiguous, 130 ended by Ctrl-C.
+
+oci-store COMMAND --help tells more of one, with examples.";
+
+/// The command line, with all that its help has to say.
+pub(crate) fn command() -> Command {
+    let mut command = Args::command();
+    for (name, examples) in EXAMPLES {
+        if command.find_subcommand(name).is_some() {
+            command = command.mut_subcommand(name, |sub| sub.after_help(lines_of(examples)));
+        }
+    }
+    let list = list(&command);
+    let header = *command.get_styles().get_header();
+    let template = format!(
+        "{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}{header}Options:{header:#}\n{{options}}{{after-help}}"
+    );
+    command.help_template(template).after_help(MORE)
+}
+
+fn lines_of(examples: &[&str]) -> String {
+    let mut text = String::from("Examples:");
+    for example in examples {
+        let _ = write!(text, "\n  {example}");
+    }
+    text
+}
+
+/// The commands in their groups; one that is in none comes last.
+fn list(command: &Command) -> String {
+    let visible = || command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    let width = visible().map(|sub| sub.get_name().len()).max().unwrap_or_default();
+    let styles = command.get_styles();
+    let (header, literal) = (styles.get_header(), styles.get_literal());
+    let mut text = String::new();
+    let mut write = |title: &str, subs: &[&Command]| {
+        if subs.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "{header}{title}:{header:#}");
+        for sub in subs {
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            let aliases: Vec<&str> = sub.get_visible_aliases().collect();
+            let aliases = if aliases.is_empty() { String::new() } else { format!(" [also: {}]", aliases.join(", ")) };
+            let _ = writeln!(text, "  {literal}{:width$}{literal:#}  {about}{aliases}", sub.get_name());
+        }
+        text.push('\n');
+    };
+    for (title, names) in GROUPS {
+        let subs: Vec<&Command> =
+            names.iter().filter_map(|name| visible().find(|sub| sub.get_name() == *name)).collect();
+        write(title, &subs);
+    }
+    let grouped = |name: &str| GROUPS.iter().any(|(_, names)| names.contains(&name));
+    write("More", &visible().filter(|sub| !grouped(sub.get_name())).collect::<Vec<_>>());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_one_group_and_has_examples() {
+        let command = Args::command();
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let name = sub.get_name();
+            let groups = GROUPS.iter().filter(|(_, names)| names.contains(&name)).count();
+            assert_eq!(groups, 1, "{name}: give it a group in GROUPS");
+            assert!(EXAMPLES.iter().any(|(of, _)| *of == name), "{name}: give it examples in EXAMPLES");
+        }
+        let known = |name: &str| command.find_subcommand(name).is_some();
+        assert!(GROUPS.iter().flat_map(|(_, names)| *names).all(|name| known(name)));
+    }
+
+    #[test]
+    fn every_example_is_a_command_line_that_is_understood() {
+        for (name, examples) in EXAMPLES {
+            assert!(!examples.is_empty());
+            for example in *examples {
+                assert!(example.chars().count() < 90, "{example}");
+                for part in example.split("  #").next().unwrap().split(" && ") {
+                    let part = part.split(" | ").next().unwrap().split(" > ").next().unwrap();
+                    let words = part.trim().trim_start_matches("source <(").trim_end_matches(')');
+                    let words: Vec<String> =
+                        words.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
+                    assert_eq!(words.first().map(String::as_str), Some("oci-store"), "{example}");
+                    let parsed = command().try_get_matches_from(words);
+                    assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+                    assert!(parsed.is_ok_and(|parsed| parsed.subcommand_name().is_some()), "{name}: {example}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+}
