@@ -22,6 +22,7 @@ mod original;
 mod output;
 mod paths;
 mod places;
+mod questions;
 mod refs;
 mod space;
 mod stopped;

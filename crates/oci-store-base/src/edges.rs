@@ -85,6 +85,16 @@ impl View<'_> {
         self.0.get(&schema::of_digest(schema::EDGES, parent))?.map(|row| Edges::decode(&row)).transpose()
     }
 
+    /// Visits all blobs that have edges, with those, in the order of their digests.
+    ///
+    /// # Errors
+    /// Those of `visit`; [`Error::Row`], [`Error::Index`].
+    pub fn each_edges(&self, visit: &mut dyn FnMut(Digest, Edges) -> Result<ControlFlow<()>>) -> Result<()> {
+        scan(self.0, &[schema::EDGES], &[], &mut |key, row| {
+            visit(schema::digest_of("edges", key)?, Edges::decode(row)?)
+        })
+    }
+
     /// Visits the blobs that point at `child`, with the edge, in the order of link, role and parent; only those
     /// with that `link`, if one is given.
     ///

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::FcntlArg;
 use oci_store_cas::{Access, Digest, check_batch_name};
 
-use crate::locks::{DeadLease, Guard, Lease, LeaseHold, Lock, Locks, Mode, Nobody, Wait};
+use crate::locks::{DeadLease, Guard, Lease, LeaseHold, LeaseInfo, Lock, Locks, Mode, Nobody, Wait};
 use crate::{Error, Result};
 
 /// Waits that last longer are told.
@@ -137,12 +137,40 @@ impl Locks for FileLocks {
                 }
                 continue;
             }
-            let mut bytes = Vec::new();
-            (&file).read_to_end(&mut bytes).map_err(Error::io(&path))?;
-            // After a power loss it may hold anything.
-            let (about, digests) = parse_lease(&String::from_utf8_lossy(&bytes));
+            let (about, digests) = read_lease(&file, &path)?;
             let dead = dead.then(|| Box::new(DeadFile { path, _file: file }) as Box<dyn DeadLease>);
             leases.push(Lease { id, about, digests, dead });
+        }
+        Ok(leases)
+    }
+
+    /// Whether an owner lives is told by asking for a share of the lock, which is given back at once. A gc that looks in that
+    /// very moment takes a dead lease for a live one, and leaves it to the next.
+    fn look_at_leases(&self) -> Result<Vec<LeaseInfo>> {
+        let mut leases = Vec::new();
+        for entry in fs::read_dir(&self.leases).map_err(Error::io(&self.leases))? {
+            let entry = entry.map_err(Error::io(&self.leases))?;
+            let Ok(id) = entry.file_name().into_string() else { continue };
+            // What is being made is no lease yet.
+            if check_batch_name(&id).is_err() || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                continue;
+            }
+            let path = entry.path();
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io(path)(error)),
+            };
+            let live = match FileExt::try_lock_shared(&file) {
+                Ok(()) => false,
+                Err(error) if is_busy(&error) => true,
+                Err(error) => return Err(Error::io(path)(error)),
+            };
+            if !live && !is_at(&file, &path) {
+                continue;
+            }
+            let (about, digests) = read_lease(&file, &path)?;
+            leases.push(LeaseInfo { made: made_at(&id), id, about, digests, live });
         }
         Ok(leases)
     }
@@ -214,6 +242,13 @@ impl DeadLease for DeadFile {
     }
 }
 
+fn read_lease(mut file: &File, path: &Path) -> Result<(String, Vec<Digest>)> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Error::io(path))?;
+    // After a power loss it may hold anything.
+    Ok(parse_lease(&String::from_utf8_lossy(&bytes)))
+}
+
 /// A lease's first line, and its digests. A last line without its end is being written: who writes it has not
 /// begun to rely on it.
 fn parse_lease(text: &str) -> (String, Vec<Digest>) {
@@ -228,6 +263,12 @@ fn new_id() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     format!("{nanos:x}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The time in a lease's name.
+fn made_at(id: &str) -> Option<SystemTime> {
+    let nanos = u64::from_str_radix(id.split('-').next()?, 16).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos))
 }
 
 pub(crate) fn flock(file: &File, path: &Path, name: &str, mode: Mode, wait: Wait) -> Result<()> {

@@ -85,6 +85,18 @@ pub trait Locks: Debug + Send + Sync {
     /// [`Error::Io`](crate::Error::Io).
     fn leases(&self) -> Result<Vec<Lease>>;
 
+    /// All leases, for who only looks: none is taken over.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    fn look_at_leases(&self) -> Result<Vec<LeaseInfo>> {
+        let seen = |lease: Lease| {
+            let Lease { id, about, digests, dead } = lease;
+            LeaseInfo { id, about, digests, live: dead.is_none(), made: None }
+        };
+        Ok(self.leases()?.into_iter().map(seen).collect())
+    }
+
     /// An identity of this boot of the machine: another one means that no process of before is alive, and that
     /// files whose names were not durable may have gone.
     fn boot(&self) -> u64;
@@ -130,6 +142,36 @@ pub struct Lease {
     pub digests: Vec<Digest>,
     /// If its owner is dead: the lease itself, taken over.
     pub dead: Option<Box<dyn DeadLease>>,
+}
+
+/// A lease, as it was at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Its name.
+    pub id: String,
+    /// What it says of itself: process and purpose.
+    pub about: String,
+    /// The blobs that it names.
+    pub digests: Vec<Digest>,
+    /// Whether its owner was alive.
+    pub live: bool,
+    /// When it was made, if that is known.
+    pub made: Option<SystemTime>,
+}
+
+impl LeaseInfo {
+    /// The owner's process, if the lease says so.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.about.strip_prefix("pid=")?.split(' ').next()?.parse().ok()
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn purpose(&self) -> &str {
+        let words = self.about.split_once(' ');
+        words.filter(|(first, _)| first.starts_with("pid=")).map_or(&self.about, |(_, purpose)| purpose)
+    }
 }
 
 /// A lease whose owner is dead, taken over. Dropping it leaves it to the next one who looks.

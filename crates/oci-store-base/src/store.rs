@@ -1,3 +1,6 @@
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,9 +9,9 @@ use oci_store_cas::{Access, Blob, Cas, Digest, VerifyReader};
 use oci_store_index::{Backend, IndexExt};
 
 use crate::config::{Config, Stamp};
-use crate::current::{Current, open_current};
+use crate::current::{Current, index_folder, open_current};
 use crate::lease::LeaseGuard;
-use crate::locks::{Guard, Lease, Lock, Locks, Mode, Wait};
+use crate::locks::{Guard, Lease, LeaseInfo, Lock, Locks, Mode, Wait};
 use crate::reserve::Reserve;
 use crate::{Error, Result, Txn, View};
 
@@ -191,6 +194,33 @@ impl Store {
     /// [`Error::Io`].
     pub fn leases(&self) -> Result<Vec<Lease>> {
         self.inner.locks.leases()
+    }
+
+    /// All leases, for who only looks: it takes none over, and changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn look_at_leases(&self) -> Result<Vec<LeaseInfo>> {
+        self.inner.locks.look_at_leases()
+    }
+
+    /// How much of the disk the index in use takes, in bytes; files may have holes.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub fn index_size(&self) -> Result<u64> {
+        let folder = index_folder(self.own_folder(), self.current()?.config.epoch);
+        let mut size = 0;
+        for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
+            let entry = entry.map_err(Error::io(&folder))?;
+            size += match entry.metadata() {
+                Ok(meta) => meta.blocks() * 512,
+                // A log that somebody has ended meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => 0,
+                Err(error) => return Err(Error::io(entry.path())(error)),
+            };
+        }
+        Ok(size)
     }
 
     /// Looks for damage in the index: reads every row, and what else the backend can tell. Changes nothing.

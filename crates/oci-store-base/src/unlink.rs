@@ -32,7 +32,11 @@ impl View<'_> {
         Ok(self.0.get(&schema::of_digest(schema::PENDING, digest))?.is_some())
     }
 
-    pub(crate) fn each_pending(
+    /// Visits the blobs behind `after` that have lost their rows and whose files are to go, with their sizes in bytes.
+    ///
+    /// # Errors
+    /// Those of `visit`; [`Error::Row`], [`Error::Index`].
+    pub fn each_pending(
         &self,
         after: Option<&Digest>,
         visit: &mut dyn FnMut(Digest, u64) -> Result<ControlFlow<()>>,

@@ -20,6 +20,8 @@ pub(crate) mod code {
     pub(crate) const CHECK: u8 = 3;
     pub(crate) const NOT_FOUND: u8 = 4;
     pub(crate) const AMBIGUOUS: u8 = 5;
+    /// `why`: nothing keeps the blob.
+    pub(crate) const UNKEPT: u8 = 6;
 }
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use oci_store::Digest;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -113,6 +114,12 @@ pub(crate) fn ago(seconds: u64) -> String {
 /// `1 blob`, `2 blobs`.
 pub(crate) fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The beginning of a digest, which is enough to name it nearly always.
+pub(crate) fn short(digest: &Digest) -> String {
+    const HEX: usize = 12;
+    format!("{}:{}", digest.algorithm(), digest.encoded().chars().take(HEX).collect::<String>())
 }
 
 pub(crate) fn size(bytes: u64) -> String {

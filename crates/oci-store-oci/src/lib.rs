@@ -28,6 +28,7 @@ mod note;
 mod place;
 mod progress;
 mod projection;
+pub mod questions;
 mod read_only;
 mod ref_name;
 mod referrers;

@@ -126,6 +126,19 @@ pub(crate) fn each(view: View<'_>, visit: &mut dyn FnMut(Ref) -> Result<()>) -> 
     each_record(view, REF, &mut |data| visit(ref_of(&data)?))
 }
 
+/// What refs name, by name, then what is pinned, without a name.
+pub(crate) fn each_root(view: View<'_>, visit: &mut dyn FnMut(Option<String>, Digest)) -> Result<()> {
+    for kind in ROOTS {
+        each_record(view, kind, &mut |data| {
+            if let Some(digest) = data.blob {
+                visit((kind == REF).then_some(data.key), digest);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Pins, or referrers.
 pub(crate) fn each_unnamed(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Descriptor) -> Result<()>) -> Result<()> {
     each_record(view, kind, &mut |data| visit(bare(decode(&data)?)))

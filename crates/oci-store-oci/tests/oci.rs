@@ -32,6 +32,8 @@ mod model;
 mod names;
 #[path = "oci/projection.rs"]
 mod projection;
+#[path = "oci/questions.rs"]
+mod questions;
 #[path = "oci/refs.rs"]
 mod refs;
 #[path = "oci/reindex.rs"]

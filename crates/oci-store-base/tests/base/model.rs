@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci_store_base::{Condition, Error, Extent, LeaseGuard, Link, Space, Store};
+use oci_store_base::{Condition, Error, Extent, Keeper, LeaseGuard, Link, Space, Store};
 use oci_store_cas::Digest;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -233,6 +233,35 @@ fn check(store: &Store, model: &Model) {
     for blob in 0..BLOBS {
         let data = store.view(|view| view.blob_data(&name(blob), "kind")).unwrap();
         assert_eq!(data.is_some(), model.blob_data.contains(&blob), "additional data");
+    }
+    check_why(store, model);
+}
+
+/// A blob has a path if and only if it is kept, and each path leads from what keeps it over edges that keep.
+fn check_why(store: &Store, model: &Model) {
+    let kept = model.kept();
+    for blob in model.rows.union(&model.pending).copied() {
+        let why = store.why(&[REF], &name(blob), 50).unwrap();
+        assert_eq!(!why.paths.is_empty(), kept.contains(&blob), "{blob}: {why:?}");
+        assert!(why.more == 0 || why.paths.len() == 50);
+        for path in &why.paths {
+            let steps: Vec<usize> =
+                path.steps.iter().map(|step| (0..BLOBS).find(|blob| name(*blob) == step.digest).unwrap()).collect();
+            match &path.keeper {
+                Keeper::Record { key, .. } => assert_eq!(model.refs.get(&key.parse().unwrap()), steps.first()),
+                Keeper::Lease(_) => assert!(model.leases.values().any(|leased| Some(leased) == steps.first())),
+            }
+            assert_eq!(steps.last(), Some(&blob));
+            assert_eq!(steps.iter().collect::<BTreeSet<_>>().len(), steps.len(), "no blob twice");
+            for (at, step) in path.steps.iter().enumerate().skip(1) {
+                let (above, below) = (steps[at - 1], steps[at]);
+                let edge = match step.link.unwrap() {
+                    Link::Follows => (below, above, Link::Follows),
+                    link => (above, below, link),
+                };
+                assert!(model.edges.contains(&edge), "{edge:?}");
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::Args;
 const GROUPS: &[(&str, &[&str])] = &[
     ("In and out", &["import", "export"]),
     ("Look", &["list", "inspect", "cat", "resolve", "blobs"]),
+    ("Ask", &["why", "du", "stats", "lease"]),
     ("Names", &["tag", "rename", "rm", "pin", "unpin"]),
     ("Upkeep", &["gc", "check", "reindex", "index"]),
     ("Data", &["data", "blob-data"]),
@@ -54,6 +55,16 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "oci-store blobs --limit 1000 --after sha256:0c45…  # the next page",
         ],
     ),
+    ("why", &["oci-store why 0c45                              # what keeps this blob"]),
+    (
+        "du",
+        &[
+            "oci-store du                                    # each image, and all of them",
+            "oci-store du app:1 app:2                        # what removing these two would free",
+        ],
+    ),
+    ("stats", &["oci-store stats"]),
+    ("lease", &["oci-store lease ls"]),
     (
         "tag",
         &["oci-store tag app:1 app:stable", "oci-store tag --new 0c45 app:2              # fails if app:2 is there"],
@@ -105,7 +116,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 /// The last words of `oci-store --help`.
 const MORE: &str = "\
 Exit codes: 0 ok, 1 error, 2 usage, 3 damage or something missing was found, 4 not found,
-5 ambiguous, 130 ended by Ctrl-C.
+5 ambiguous, 6 nothing keeps the blob (why), 130 ended by Ctrl-C.
 
 oci-store COMMAND --help tells more of one, with examples.";
 

@@ -4,11 +4,13 @@ mod blobs;
 mod data;
 mod help;
 mod image;
+mod questions;
 
 pub(crate) use blobs::Blobs;
 pub(crate) use data::{BlobDataCommand, DataCommand};
 pub(crate) use help::command;
 pub(crate) use image::{Export, Import};
+pub(crate) use questions::{Du, LeaseCommand, Why};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -188,6 +190,15 @@ pub(crate) enum Command {
     },
     /// List blobs
     Blobs(Blobs),
+    /// Show what keeps a blob: every path to it from a ref, a pin or a lease (exit code 6: nothing does)
+    Why(Why),
+    /// Show how much images take, and what removing them would free
+    Du(Du),
+    /// Show the store in numbers
+    Stats,
+    /// Leases: what running commands keep
+    #[command(subcommand)]
+    Lease(LeaseCommand),
     /// Key/value data, which may reference a blob
     #[command(subcommand)]
     Data(DataCommand),

@@ -4,7 +4,9 @@ mod image;
 mod inspect;
 mod refs;
 mod setup;
+mod stats;
 mod upkeep;
+mod why;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Cat { blob } => blobs::cat(&context, &blob),
         Command::Resolve { prefix } => blobs::resolve(&context, &prefix),
         Command::Blobs(filter) => blobs::list(&context, &filter),
+        Command::Why(args) => why::why(&context, &args),
+        Command::Du(args) => stats::du(&context, &args),
+        Command::Stats => stats::stats(&context),
+        Command::Lease(command) => why::lease(&context, &command),
         Command::Data(command) => data::data(&context, command),
         Command::BlobData(command) => data::blob_data(&context, command),
         Command::Reindex => return upkeep::reindex(&context),

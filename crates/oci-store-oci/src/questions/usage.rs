@@ -1,0 +1,232 @@
+//! How much of the disk images take, and what removing them would free.
+
+use std::collections::HashMap;
+use std::ops::AddAssign;
+
+use oci_store_base::LeaseInfo;
+use oci_store_cas::Digest;
+
+use crate::document::Role;
+use crate::{Error, RefName, Result, Store};
+
+use super::graph::{Blob, Graph, Id};
+
+/// Some blobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub blobs: u64,
+    /// Their sizes, added up, in bytes.
+    pub bytes: u64,
+}
+
+impl AddAssign<u64> for Amount {
+    /// Adds a blob of so many bytes.
+    fn add_assign(&mut self, bytes: u64) {
+        self.blobs += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl Amount {
+    /// What there is without a part of it.
+    #[must_use]
+    pub fn without(self, part: Self) -> Self {
+        Self { blobs: self.blobs.saturating_sub(part.blobs), bytes: self.bytes.saturating_sub(part.bytes) }
+    }
+
+    pub(super) fn of<'b>(blobs: impl Iterator<Item = &'b Blob>) -> Self {
+        let mut amount = Self::default();
+        blobs.filter_map(|blob| blob.size).for_each(|size| amount += size);
+        amount
+    }
+}
+
+/// What a ref holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageUsage {
+    /// The ref's name.
+    pub name: String,
+    /// What it names.
+    pub digest: Digest,
+    /// All that it keeps, each blob once: the image, and what is about it.
+    pub total: Amount,
+    /// What of it no other ref, no pin and no live lease keeps: what its removal and a gc would free.
+    pub unique: Amount,
+}
+
+/// A blob that one image has, or several share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedBlob {
+    /// The blob.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// What it is to whatever points at it, if that is known.
+    pub role: Option<Role>,
+}
+
+/// Blobs that the same images have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The refs that have them, by name, those too that were not asked about; then the digests of pins.
+    pub images: Vec<String>,
+    /// The blobs, the largest first.
+    pub blobs: Vec<SharedBlob>,
+    /// Their sizes, added up, in bytes.
+    pub bytes: u64,
+}
+
+/// What refs hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// In the order of their names.
+    pub images: Vec<ImageUsage>,
+    /// All that they keep, each blob once.
+    pub total: Amount,
+    /// What would go if exactly these were removed and a gc were run. What nothing keeps now is not in it.
+    pub freed: Amount,
+    /// Who shares what of the total, the most bytes first; empty unless it was asked for.
+    pub shares: Vec<Share>,
+}
+
+impl Store {
+    /// What the refs `names` hold, all refs if there are none; with `shares`, which of them share what. Reads the index,
+    /// and no blob.
+    ///
+    /// # Errors
+    /// [`Error::RefNotFound`]; those of the base store.
+    pub fn usage(&self, names: &[RefName], shares: bool) -> Result<Usage> {
+        // Before the rows: what is published meanwhile has a ref then.
+        let leases = self.base().look_at_leases()?;
+        let graph = self.base().view(Graph::load)?;
+        let is_known = |name: &&RefName| graph.roots.iter().any(|root| root.name.as_deref() == Some(name.as_str()));
+        if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+            return Err(Error::RefNotFound(unknown.to_string()));
+        }
+        let is_asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked.as_str() == name);
+        let held = Held::new(&graph, &leases, &is_asked);
+        let mut usage = Usage::default();
+        for image in &held.images {
+            let total = Amount::of(image.reached.iter().filter_map(|id| graph.blobs.get(*id)));
+            let alone = image.reached.iter().filter(|id| held.all.get(**id) == Some(&1));
+            let unique = Amount::of(alone.filter_map(|id| graph.blobs.get(*id)));
+            let digest = graph.blobs.get(image.target).map(|blob| blob.digest.clone());
+            for name in &image.asked {
+                let digest = digest.clone().ok_or_else(|| Error::RefNotFound(name.clone()))?;
+                usage.images.push(ImageUsage { name: name.clone(), digest, total, unique });
+            }
+        }
+        usage.images.sort_by(|a, b| a.name.cmp(&b.name));
+        let asked = |id: &Id| held.asked.get(*id).is_some_and(|count| *count > 0);
+        let blob = |id: Id| graph.blobs.get(id);
+        usage.total = Amount::of((0..graph.blobs.len()).filter(asked).filter_map(blob));
+        let goes = |id: &Id| asked(id) && held.asked.get(*id) == held.all.get(*id);
+        usage.freed = Amount::of((0..graph.blobs.len()).filter(goes).filter_map(blob));
+        if shares {
+            usage.shares = held.shares(&graph);
+        }
+        Ok(usage)
+    }
+}
+
+/// An image that refs and pins name.
+struct Image {
+    target: Id,
+    /// How many refs and pins.
+    roots: u32,
+    /// The names of the refs that were asked about.
+    asked: Vec<String>,
+    /// All that it keeps.
+    reached: Vec<Id>,
+}
+
+/// Which blobs are held by how many.
+struct Held {
+    images: Vec<Image>,
+    /// For each blob, how many refs and pins hold it, and live leases as one.
+    all: Vec<u32>,
+    /// How many of those are asked about.
+    asked: Vec<u32>,
+}
+
+impl Held {
+    fn new(graph: &Graph, leases: &[LeaseInfo], is_asked: &dyn Fn(&str) -> bool) -> Self {
+        let mut images: Vec<Image> = Vec::new();
+        let mut by_target: HashMap<Id, usize> = HashMap::new();
+        for root in &graph.roots {
+            let at = *by_target.entry(root.target).or_insert_with(|| {
+                images.push(Image { target: root.target, roots: 0, asked: Vec::new(), reached: Vec::new() });
+                images.len() - 1
+            });
+            if let Some(image) = images.get_mut(at) {
+                image.roots += 1;
+                image.asked.extend(root.name.clone().filter(|name| is_asked(name)));
+            }
+        }
+        let (mut all, mut asked) = (vec![0; graph.blobs.len()], vec![0; graph.blobs.len()]);
+        let add = |counts: &mut Vec<u32>, id: Id, more: u32| {
+            if let Some(count) = counts.get_mut(id) {
+                *count += more;
+            }
+        };
+        let mut walker = graph.walker();
+        for image in &mut images {
+            image.reached = walker.reach(&[image.target]);
+            let names = u32::try_from(image.asked.len()).unwrap_or(u32::MAX);
+            for id in &image.reached {
+                add(&mut all, *id, image.roots);
+                add(&mut asked, *id, names);
+            }
+        }
+        for id in walker.reach(&graph.leased(leases)) {
+            add(&mut all, id, 1);
+        }
+        Self { images, all, asked }
+    }
+
+    /// Groups the blobs that were asked about by who has them.
+    fn shares(&self, graph: &Graph) -> Vec<Share> {
+        let mut images_of: Vec<Vec<usize>> = vec![Vec::new(); graph.blobs.len()];
+        for (at, image) in self.images.iter().enumerate() {
+            for id in &image.reached {
+                images_of.get_mut(*id).into_iter().for_each(|images| images.push(at));
+            }
+        }
+        let mut groups: HashMap<&[usize], Vec<SharedBlob>> = HashMap::new();
+        for (id, (blob, images)) in graph.blobs.iter().zip(&images_of).enumerate() {
+            if let (Some(size), Some(1..)) = (blob.size, self.asked.get(id)) {
+                let role = (0..8).filter(|code| blob.roles & (1 << code) != 0).find_map(Role::from_code);
+                let role = role.or(blob.is_document.then_some(Role::Manifest));
+                let blob = SharedBlob { digest: blob.digest.clone(), size, role };
+                groups.entry(images.as_slice()).or_default().push(blob);
+            }
+        }
+        let mut names: HashMap<Id, (Vec<&str>, Option<String>)> = HashMap::new();
+        for root in &graph.roots {
+            let (named, pin) = names.entry(root.target).or_default();
+            match &root.name {
+                Some(name) => named.push(name),
+                None => *pin = graph.blobs.get(root.target).map(|blob| blob.digest.to_string()),
+            }
+        }
+        let share = |(images, mut blobs): (&[usize], Vec<SharedBlob>)| {
+            blobs.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
+            let targets =
+                images.iter().filter_map(|at| self.images.get(*at)).filter_map(|image| names.get(&image.target));
+            let (mut named, mut pins) = (Vec::new(), Vec::new());
+            for (refs, pin) in targets {
+                named.extend(refs.iter().map(|name| (*name).to_owned()));
+                pins.extend(pin.clone());
+            }
+            named.sort();
+            pins.sort();
+            named.append(&mut pins);
+            let bytes = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+            Share { images: named, blobs, bytes }
+        };
+        let mut shares: Vec<Share> = groups.into_iter().map(share).collect();
+        shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.images.cmp(&b.images)));
+        shares
+    }
+}
