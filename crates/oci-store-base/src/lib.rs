@@ -38,6 +38,7 @@ mod replace;
 mod reserve;
 mod schema;
 mod sealed;
+mod sorter;
 mod store;
 mod sweep;
 mod time;

@@ -1,26 +1,30 @@
 //! Building the index anew from the blobs: it is disposable.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use oci_store_cas::{Blob, Cas, Digest};
-use oci_store_index::IndexExt;
+use oci_store_index::{self as index, IndexExt, ReadTxn, Visit, WriteTxn};
 
 use crate::replace::{Replacing, copy_rows, replace};
 use crate::schema;
 use crate::sealed::{self, Sealed};
+use crate::sorter::Sorter;
 use crate::{BlobInfo, Error, OpenOptions, Result, Space, Store, Txn, View};
 
 /// Rows that one transaction writes.
 const CHUNK: usize = 4096;
 
-/// An index being built anew. Nobody sees it yet.
+/// An index being built anew. Nobody sees it yet. Which blobs point at one is only known when it is finished.
 #[derive(Debug)]
 pub struct Rebuild<'r> {
     cas: &'r dyn Cas,
     old: Option<&'r Sealed>,
     new: &'r Sealed,
+    /// The rows that lead from children to parents. They come in no order, and are most of the rows.
+    reverse: RefCell<Sorter>,
 }
 
 /// What a reindex has found.
@@ -48,7 +52,15 @@ impl Rebuild<'_> {
     /// # Errors
     /// What `body` returns, [`Error::Index`].
     pub fn update<T>(&self, body: impl FnOnce(&mut Txn<'_>) -> Result<T>) -> Result<T> {
-        self.new.write(|txn| body(&mut Txn(txn)))
+        self.new.write(|txn| body(&mut Txn(&mut Deferring { txn, reverse: &self.reverse })))
+    }
+
+    /// Writes what was put off.
+    fn finish(self) -> Result<()> {
+        let reverse = self.reverse.into_inner();
+        let folder = reverse.folder().to_owned();
+        let put = |keys: &[Vec<u8>]| self.new.write(|txn| keys.iter().try_for_each(|key| txn.put(key, &[])));
+        reverse.drain(CHUNK, |keys| put(keys).map_err(Failed::Index)).map_err(|failed| failed.at(&folder))
     }
 
     /// As [`Store::read_blob`].
@@ -70,24 +82,29 @@ impl Rebuild<'_> {
     /// A row for each file. All are dirty: the next gc looks what keeps them. `lost` is set to why a row of before
     /// can't be read, if there is one.
     fn rows(&self, lost: &mut Option<String>) -> Result<u64> {
-        let (mut page, mut rows) = (Vec::new(), 0);
+        let folder = self.reverse.borrow().folder().to_owned();
+        let (mut files, mut rows) = (Sorter::new(&folder), 0);
         let mut failed = Ok(());
         self.cas.list(&mut |digest, size| {
-            page.push((digest, size));
-            if page.len() == CHUNK {
-                rows += page.len() as u64;
-                failed = self.put_rows(std::mem::take(&mut page), lost);
-            }
+            rows += 1;
+            failed = files.push(&[digest.to_key().as_slice(), &size.to_be_bytes()].concat());
             if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        failed?;
-        rows += page.len() as u64;
-        self.put_rows(page, lost)?;
+        failed.map_err(Error::io(&folder))?;
+        let put = |page: &[Vec<u8>]| {
+            let split = |row: &Vec<u8>| {
+                let (digest, size) = Digest::split_key(row)?;
+                Some((digest, u64::from_be_bytes(size.try_into().ok()?)))
+            };
+            let page: Option<Vec<_>> = page.iter().map(split).collect();
+            self.put_rows(page.ok_or(Error::Row { what: "blob" })?, lost)
+        };
+        let mut put = put;
+        files.drain(CHUNK, |page| put(page).map_err(Failed::Store)).map_err(|failed| failed.at(&folder))?;
         Ok(rows)
     }
 
-    fn put_rows(&self, mut page: Vec<(Digest, u64)>, lost: &mut Option<String>) -> Result<()> {
-        page.sort();
+    fn put_rows(&self, page: Vec<(Digest, u64)>, lost: &mut Option<String>) -> Result<()> {
         let mut known = Vec::new();
         if let Some(old) = self.old {
             let read = old.read(|txn| {
@@ -177,6 +194,61 @@ impl Rebuild<'_> {
     }
 }
 
+/// A transaction that puts the rows off that lead from children to parents.
+struct Deferring<'d> {
+    txn: &'d mut dyn WriteTxn,
+    reverse: &'d RefCell<Sorter>,
+}
+
+impl ReadTxn for Deferring<'_> {
+    fn get(&self, key: &[u8]) -> index::Result<Option<Vec<u8>>> {
+        self.txn.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> index::Result<()> {
+        self.txn.scan(prefix, from, visit)
+    }
+}
+
+impl WriteTxn for Deferring<'_> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> index::Result<()> {
+        if key.first() != Some(&schema::REVERSE) {
+            return self.txn.put(key, value);
+        }
+        let mut reverse = self.reverse.borrow_mut();
+        let pushed = reverse.push(key);
+        pushed.map_err(|error| index::Error::io("reindex", reverse.folder(), error))
+    }
+
+    fn delete(&mut self, key: &[u8]) -> index::Result<bool> {
+        self.txn.delete(key)
+    }
+}
+
+/// What ends the writing of sorted rows.
+enum Failed {
+    /// Their file.
+    File(io::Error),
+    Index(index::Error),
+    Store(Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
+    }
+}
+
+impl Failed {
+    fn at(self, folder: &Path) -> Error {
+        match self {
+            Self::File(error) => Error::io(folder)(error),
+            Self::Index(error) => error.into(),
+            Self::Store(error) => error,
+        }
+    }
+}
+
 /// Notes why something of the index before can't be read. What the system refuses is no loss but a failure, as it may be
 /// read another time: there is no room, no right, no descriptor left, or the disk fails. Whoever has given that index up
 /// moves its folder away.
@@ -245,7 +317,8 @@ impl OpenOptions {
                     Ok(old) => Some(old),
                     Err(error) => note_loss(&mut lost, error).map(|()| None)?,
                 };
-                let rebuild = Rebuild { cas: &*parts.cas, old: old.as_deref(), new: &new };
+                let reverse = RefCell::new(Sorter::new(&parts.own));
+                let rebuild = Rebuild { cas: &*parts.cas, old: old.as_deref(), new: &new, reverse };
                 let blobs = rebuild.rows(&mut lost)?;
                 if let Some(old) = rebuild.old {
                     rebuild.carry_over(old, &mut lost)?;
@@ -255,6 +328,7 @@ impl OpenOptions {
                 }
                 let found = Reindexed { blobs, lost };
                 let built = build(&rebuild)?;
+                rebuild.finish()?;
                 Ok::<_, Error>((found, built))
             },
         )?;

@@ -36,7 +36,8 @@ pub(crate) fn open(file: &DatabaseFile) -> rusqlite::Result<Connection> {
     // when it is next begun anew.
     busy::retry(|| {
         connection.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 8388608;",
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 8388608; \
+             PRAGMA cache_size = -16384;",
         )
     })?;
     Ok(connection)

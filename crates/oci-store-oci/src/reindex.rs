@@ -74,9 +74,8 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
     if let Some(removed) = rebuild.old_view(|view| refs::all_removed(view).map_err(to_base)) {
         carry_removed(rebuild, removed)?;
     }
-    let mut known = HashMap::new();
     for group in entries.chunks(GROUP) {
-        let mut read = Vec::new();
+        let (mut read, mut known) = (Vec::new(), HashMap::new());
         for (root, generation) in group {
             let mut found = Vec::new();
             let outcome = read_below(rebuild, root, &mut known, &mut found);
@@ -101,7 +100,7 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
             Ok(())
         })?;
     }
-    read_rest(rebuild, &mut known)?;
+    read_rest(rebuild)?;
     rebuild.update(|txn| {
         let generation = txn.view().number(refs::GENERATION)?.max(floor) + 1;
         txn.set_number(refs::GENERATION, generation)
@@ -154,16 +153,14 @@ fn listed_entries(root: &Path) -> Result<(u64, Vec<Dated>)> {
     Ok((generation, index.manifests.into_iter().map(|entry| (entry, generation)).collect()))
 }
 
+/// Documents that were read for one group, as what. Those of former groups are in the index.
+type Known = HashMap<(Digest, String), Arc<Vec<Child>>>;
+
 /// A blob that an entry reaches, and its children, if it is a document that was read.
 type Found = (Descriptor, Option<Arc<Vec<Child>>>);
 
 /// Reads what an entry reaches, as far as it is there; says whether the entry is about something.
-fn read_below(
-    rebuild: &Rebuild<'_>,
-    root: &Descriptor,
-    known: &mut HashMap<(Digest, String), Arc<Vec<Child>>>,
-    found: &mut Vec<Found>,
-) -> Result<bool> {
+fn read_below(rebuild: &Rebuild<'_>, root: &Descriptor, known: &mut Known, found: &mut Vec<Found>) -> Result<bool> {
     let mut stack = vec![root.clone()];
     let mut seen = HashSet::new();
     let mut is_referrer = false;
@@ -178,6 +175,12 @@ fn read_below(
         let key = (descriptor.digest.clone(), descriptor.media_type.clone());
         let below = match known.get(&key) {
             Some(below) => Arc::clone(below),
+            None if rebuild.view(|view| is_read(view, &descriptor))? => {
+                let edges = rebuild.view(|view| view.edges(&descriptor.digest))?.unwrap_or_default().edges;
+                let is_about = edges.iter().any(|edge| edge.role == Role::Subject.code());
+                is_referrer |= is_about && descriptor.digest == root.digest;
+                continue;
+            }
             None => {
                 // A missing one is for the closure to tell, with its path.
                 let Some(below) = read_one(rebuild, &descriptor)? else { continue };
@@ -193,21 +196,46 @@ fn read_below(
     Ok(is_referrer)
 }
 
+/// Whether the index has all edges of a document and of those below it, so that nothing of it need be read again.
+fn is_read(view: View<'_>, document: &Descriptor) -> oci_store_base::Result<bool> {
+    let Some(edges) = view.edges(&document.digest)? else { return Ok(false) };
+    if !edges.read_as.contains(&document.media_type) {
+        return Ok(false);
+    }
+    let (mut stack, mut seen) = (edges.edges, HashSet::new());
+    while let Some(edge) = stack.pop() {
+        if edge.role == Role::Subject.code() || !seen.insert(edge.child.clone()) {
+            continue;
+        }
+        match view.edges(&edge.child)? {
+            Some(below) => stack.extend(below.edges),
+            // A document that could not be read, which is to be said of this entry too; or a leaf.
+            None => {
+                let is_document = |blob: BlobInfo| edge.role == Role::Manifest.code() || is_document(&blob.media_type);
+                if view.blob(&edge.child)?.is_some_and(is_document) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// Reads the documents that no entry reaches: who tags or exports one by its digest gets all that it needs, or is told
 /// what is missing. What is about something is left to the gc: to list it is to publish it.
-fn read_rest(rebuild: &Rebuild<'_>, known: &mut HashMap<(Digest, String), Arc<Vec<Child>>>) -> Result<()> {
+fn read_rest(rebuild: &Rebuild<'_>) -> Result<()> {
     let mut after = None;
     loop {
         let page = rebuild.view(|view| view.blobs(&BlobFilter::default(), after.as_ref(), GROUP))?;
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.digest.clone());
-        let mut found = Vec::new();
+        let (mut found, mut known) = (Vec::new(), HashMap::new());
         for blob in page {
             if rebuild.view(|view| view.edges(&blob.digest))?.is_some() {
                 continue;
             }
             let read = name_unread(rebuild, blob).and_then(|root| match root {
-                Some(root) => read_below(rebuild, &root, known, &mut found).map(drop),
+                Some(root) => read_below(rebuild, &root, &mut known, &mut found).map(drop),
                 None => Ok(()),
             });
             match read {

@@ -252,3 +252,33 @@ fn what_no_entry_reaches_is_known_for_what_it_is() {
         assert_sound(&store);
     }
 }
+
+/// Entries are read in groups: what one has found wrong with a document, one of another group says, too.
+#[test]
+fn a_damaged_document_is_told_of_each_entry_that_reaches_it() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let shared = images.simple("shared");
+        let index = images.index(std::slice::from_ref(&shared));
+        let both = [index.clone(), images.index(&[index])];
+        images.name("a-first", &both[0]);
+        for number in 0..140 {
+            let image = images.simple(&format!("image {number}"));
+            images.name(&format!("m-{number}"), &image);
+        }
+        images.name("z-last", &both[1]);
+        import_all(&store, &images).unwrap();
+        drop(store);
+        for damaged in [false, true] {
+            if damaged {
+                overwrite(&bench.root(), &shared.digest, b"{ no manifest any more");
+            }
+            let (store, report) = lost(&bench).reindex(bench.root()).unwrap();
+            let skipped: Vec<&str> = report.skipped.iter().map(|(name, _)| name.as_str()).collect();
+            let (expected, refs): (&[&str], _) = if damaged { (&["a-first", "z-last"], 140) } else { (&[], 142) };
+            assert_eq!((skipped.as_slice(), report.refs), (expected, refs), "{}", bench.backend);
+            drop(store);
+        }
+    }
+}
