@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod counts;
 mod images;
+mod scale;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ enum Task {
     Powercut(attack::powercut::Args),
     /// Measure: each command beside other tools, and beside what the hardware needs for the same
     Bench(bench::Args),
+    /// Measure one store of very many blobs: a million by default
+    Scale(scale::Args),
     /// Count what commands ask of the disk, and fail where it is more than it must be
     Counts(counts::Args),
     /// One run of a work, for `bench`
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Task::Faults(args) => attack::faults::run(&args),
         Task::Powercut(args) => attack::powercut::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Scale(args) => scale::run(&args),
         Task::Counts(args) => counts::run(&args),
         Task::BenchSample(args) => bench::sample::run(&args),
         Task::BenchFloor(args) => bench::floor::run(&args),
