@@ -269,16 +269,28 @@ impl Store {
         digest: &Digest,
         passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
     ) -> Result<bool> {
-        let size = self.view(|view| view.blob(digest))?.map(|info| info.size);
-        let good = match VerifyReader::new(self.read_blob(digest)?, digest, size)?.check(passed) {
-            Ok(_) => true,
-            Err(oci_store_cas::Error::DigestMismatch { .. } | oci_store_cas::Error::SizeMismatch { .. }) => false,
-            Err(error) => return Err(error.into()),
-        };
+        let good = self.verify_blob(digest, passed)?;
         match self.update(|txn| txn.note_check(digest, good)) {
             // That all is well need not be noted; damage is.
             Err(error) if good && error.is_no_space() => Ok(true),
             noted => noted.map(|()| good),
+        }
+    }
+
+    /// The same without a note of the outcome: whoever reads many notes several in [one transaction](Txn::note_check).
+    ///
+    /// # Errors
+    /// [`Error::BlobNotFound`] if the file is gone; [`Error::Cas`] if it can't be read.
+    pub fn verify_blob(
+        &self,
+        digest: &Digest,
+        passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
+    ) -> Result<bool> {
+        let size = self.view(|view| view.blob(digest))?.map(|info| info.size);
+        match VerifyReader::new(self.read_blob(digest)?, digest, size)?.check(passed) {
+            Ok(_) => Ok(true),
+            Err(oci_store_cas::Error::DigestMismatch { .. } | oci_store_cas::Error::SizeMismatch { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use oci_store::cas::VerifyReader;
 use oci_store::{
-    Checked, Descriptor, ExportOptions, Exported, ImageSource, Layout, Progress, Ref, RefName, Result, Store, oci,
+    Checked, Descriptor, ExportOptions, Exported, ImageSource, Layout, Progress, Reading, Ref, RefName, Result, Store,
+    oci,
 };
 
 /// Refs fetched at once.
@@ -93,10 +94,10 @@ impl Reader {
         self.with_source(|source| source.referrers(&subject.digest))
     }
 
-    pub(crate) fn check(&self, names: &[RefName], read_data: bool, progress: &dyn Progress) -> Result<Checked> {
+    pub(crate) fn check(&self, names: &[RefName], reading: Reading, progress: &dyn Progress) -> Result<Checked> {
         match self {
-            Self::Store(store) => store.check(names, read_data, progress),
-            Self::Folder(layout) => layout.check(names, read_data, progress),
+            Self::Store(store) => store.check(names, reading, progress),
+            Self::Folder(layout) => layout.check(names, reading, progress),
         }
     }
 

@@ -8,8 +8,8 @@ use oci_store_base::{Link, View};
 use oci_store_cas::Digest;
 
 use crate::document::Role;
-use crate::progress::{Progress, passed};
-use crate::{RefName, Result, Store, refs};
+use crate::progress::Progress;
+use crate::{Reading, RefName, Result, Store, refs};
 
 /// A blob that is not there although an image needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,10 @@ pub struct Checked {
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// How many of them were read and hashed.
+    pub read: u64,
+    /// The bytes of those.
+    pub read_bytes: u64,
     /// All that is wrong with images.
     pub problems: Vec<Problem>,
     /// What is wrong with the index, which is looked at if all images are: nothing else is, then.
@@ -196,6 +200,15 @@ impl Image {
     }
 }
 
+/// What a look has met.
+#[derive(Default)]
+struct Seen {
+    good: HashSet<Digest>,
+    met: HashSet<Digest>,
+    /// What there is to be read.
+    present: Vec<(Digest, u64)>,
+}
+
 /// Passes on that it is cancelled, and nothing else: what is looked at again was counted.
 struct Unheard<'p>(&'p dyn Progress);
 
@@ -206,79 +219,93 @@ impl Progress for Unheard<'_> {
 }
 
 impl Store {
-    /// Checks images: that every blob that they need has a row and a file of the right size, and with
-    /// `read_data` that its bytes are those that its digest names. `names` are refs; none means all refs and
-    /// pins, and the rows of the index. What an image was let in without is not wrong.
+    /// Checks images: that every blob that they need has a row and a file of the right size, and of those that
+    /// `reading` takes, that the bytes are those that the digest names; `true` is all, `false` none. `names` are refs;
+    /// none means all refs and pins, and the rows of the index. What an image was let in without is not wrong.
     ///
     /// The outcome of reading is recorded: a blob found damaged is fetched again by the next import that has it.
     ///
     /// # Errors
     /// [`Error::RefNotFound`](crate::Error::RefNotFound); those of the base store.
-    pub fn check(&self, names: &[RefName], read_data: bool, progress: &dyn Progress) -> Result<Checked> {
-        let mut checked = Checked::default();
+    pub fn check(&self, names: &[RefName], reading: impl Into<Reading>, progress: &dyn Progress) -> Result<Checked> {
+        let reading = reading.into();
         if names.is_empty()
             && let Err(error) = self.base().check_index()
         {
             let oci_store_base::Error::IndexLost { .. } = error else { return Err(error.into()) };
-            checked.index = Some(error.to_string());
-            return Ok(checked);
+            return Ok(Checked { index: Some(error.to_string()), ..Checked::default() });
         }
+        if reading == Reading::Nothing {
+            return Ok(self.look(names, progress)?.0);
+        }
+        let (mut checked, present) = self.look(names, &Unheard(progress))?;
+        let read = self.read_blobs(present, reading, progress)?;
+        // What was read badly is noted; what was read well, and was noted as damaged, is not any more. And an image may
+        // have been removed, and collected, meanwhile.
+        if read.bad > 0 || !checked.problems.is_empty() {
+            checked = self.look(names, &Unheard(progress))?.0;
+        }
+        Ok(Checked { read: read.blobs, read_bytes: read.bytes, ..checked })
+    }
+
+    /// The images that are called so; all, pins too, if none is.
+    fn images(&self, names: &[RefName]) -> Result<Vec<Image>> {
+        let of = |found: refs::Ref| Image {
+            label: found.name.to_string(),
+            name: Some(found.name),
+            root: found.target.digest,
+            incomplete: found.incomplete,
+        };
         let mut images: Vec<Image> = Vec::new();
         self.base().view(|view| {
-            let of = |found: refs::Ref| Image {
-                label: found.name.to_string(),
-                name: Some(found.name),
-                root: found.target.digest,
-                incomplete: found.incomplete,
-            };
-            if names.is_empty() {
-                refs::each(view, &mut |found| {
-                    images.push(of(found));
-                    Ok(())
-                })?;
-                return refs::each_unnamed(view, refs::PIN, &mut |pin| {
-                    let label = pin.digest.to_string();
-                    images.push(Image { label, name: None, root: pin.digest, incomplete: false });
-                    Ok(())
-                });
-            }
             for name in names {
                 let found = refs::get(view, name)?;
                 images.push(of(found.ok_or_else(|| crate::Error::RefNotFound(name.to_string()))?));
             }
-            Ok(())
+            if !names.is_empty() {
+                return Ok(());
+            }
+            refs::each(view, &mut |found| {
+                images.push(of(found));
+                Ok(())
+            })?;
+            refs::each_unnamed(view, refs::PIN, &mut |pin| {
+                let label = pin.digest.to_string();
+                images.push(Image { label, name: None, root: pin.digest, incomplete: false });
+                Ok(())
+            })
         })?;
-        let mut good = HashSet::new();
-        for image in images {
+        Ok(images)
+    }
+
+    /// Looks at images without reading blobs. Returns also what there is to be read: blobs with a file of the right size.
+    fn look(&self, names: &[RefName], progress: &dyn Progress) -> Result<(Checked, Vec<(Digest, u64)>)> {
+        let mut checked = Checked::default();
+        let mut seen = Seen::default();
+        for image in self.images(names)? {
             let Some(closure) = self.base().view(|view| image.closure(view))? else { continue };
             checked.images += 1;
-            let new = closure.members.iter().filter(|member| !good.contains(&member.digest));
+            let new = closure.members.iter().filter(|member| !seen.good.contains(&member.digest));
             let (blobs, bytes) = new.fold((0, 0), |(blobs, bytes), member| (blobs + 1, bytes + member.size));
-            progress.expect(blobs, bytes);
+            progress.expect(blobs, 0);
             checked.blobs += blobs;
             checked.bytes += bytes;
-            let mut problems = self.check_closure(&image, &closure, read_data, progress, &mut good)?;
+            let mut problems = self.look_at(&image, &closure, progress, &mut seen)?;
             if !problems.is_empty() {
                 // Or it was removed, and collected, while it was looked at.
-                problems = self.check_again(&image, read_data, progress, &mut good)?;
+                problems = self.look_again(&image, progress, &mut seen)?;
             }
             if image.incomplete && !closure.missing.is_empty() {
                 checked.incomplete.push(image.label);
             }
             checked.problems.extend(problems);
         }
-        Ok(checked)
+        Ok((checked, seen.present))
     }
 
     /// What is wrong with an image that nobody can take away meanwhile: a lease names it, and it is still an image
     /// after that.
-    fn check_again(
-        &self,
-        image: &Image,
-        read_data: bool,
-        progress: &dyn Progress,
-        good: &mut HashSet<Digest>,
-    ) -> Result<Vec<Problem>> {
+    fn look_again(&self, image: &Image, progress: &dyn Progress, seen: &mut Seen) -> Result<Vec<Problem>> {
         let lease = self.base().lease("check")?;
         let mut named = HashSet::new();
         loop {
@@ -290,62 +317,57 @@ impl Store {
                 .filter(|d| named.insert(d.clone()))
                 .collect();
             if new.is_empty() {
-                return self.check_closure(image, &closure, read_data, &Unheard(progress), good);
+                return self.look_at(image, &closure, &Unheard(progress), seen);
             }
             lease.name(&new)?;
         }
     }
 
-    /// Looks at the blobs of a closure that are not known to be `good`.
-    fn check_closure(
+    /// Looks at the blobs of a closure that are not known to be good.
+    fn look_at(
         &self,
         image: &Image,
         closure: &Closure,
-        read_data: bool,
         progress: &dyn Progress,
-        good: &mut HashSet<Digest>,
+        seen: &mut Seen,
     ) -> Result<Vec<Problem>> {
         let problem = |fault, blob| Problem { image: image.label.clone(), fault, blob };
         let missing = closure.missing.iter().filter(|_| !image.incomplete);
         let mut problems: Vec<Problem> = missing.map(|missing| problem(Fault::Missing, missing.clone())).collect();
         for member in &closure.members {
-            if good.contains(&member.digest) {
+            if seen.good.contains(&member.digest) {
                 continue;
             }
-            let fault = self.check_blob(member, read_data, progress)?;
+            if progress.cancelled() {
+                return Err(oci_store_base::Error::Cancelled.into());
+            }
+            let (fault, can_be_read) = self.look_at_blob(member)?;
             progress.blob_done();
+            // What was found damaged may be whole again: only who reads it knows.
+            if can_be_read && seen.met.insert(member.digest.clone()) {
+                seen.present.push((member.digest.clone(), member.size));
+            }
             if let Some(fault) = fault {
                 let (parent, role) = member.parent.unzip();
                 let path = closure.path_to(parent);
                 problems.push(problem(fault, Missing { digest: member.digest.clone(), role, path }));
             } else {
-                good.insert(member.digest.clone());
+                seen.good.insert(member.digest.clone());
             }
         }
         Ok(problems)
     }
 
-    fn check_blob(&self, member: &Member, read_data: bool, progress: &dyn Progress) -> Result<Option<Fault>> {
-        if progress.cancelled() {
-            return Err(oci_store_base::Error::Cancelled.into());
-        }
+    /// What is wrong with a blob, and whether there is something to be read.
+    fn look_at_blob(&self, member: &Member) -> Result<(Option<Fault>, bool)> {
         Ok(match self.base().cas().size(&member.digest) {
-            Ok(None) => Some(Fault::Missing),
-            Ok(Some(size)) if size != member.size => Some(Fault::WrongSize),
-            Ok(Some(_)) if read_data => {
-                match self.base().check_blob(&member.digest, &mut |bytes| passed(progress, bytes)) {
-                    Ok(true) => None,
-                    Ok(false) => Some(Fault::Damaged),
-                    // It went just now.
-                    Err(oci_store_base::Error::BlobNotFound(_)) => Some(Fault::Missing),
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            Ok(None) => (Some(Fault::Missing), false),
+            Ok(Some(size)) if size != member.size => (Some(Fault::WrongSize), false),
             // As an earlier check has found.
-            Ok(Some(_)) => member.damaged.then_some(Fault::Damaged),
+            Ok(Some(_)) => (member.damaged.then_some(Fault::Damaged), true),
             // Something else is in its place: a link, a folder.
             Err(oci_store_cas::Error::Io { source, .. }) if source.kind() == ErrorKind::InvalidData => {
-                Some(Fault::Damaged)
+                (Some(Fault::Damaged), false)
             }
             Err(error) => return Err(error.into()),
         })

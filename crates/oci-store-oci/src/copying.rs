@@ -160,6 +160,7 @@ impl<'i> Intake<'i> {
     fn copy_one(&self, descriptor: &Descriptor) -> Result<State> {
         let Some(content) = self.source.fetch(descriptor)? else { return Ok(State::Absent) };
         check_size(&*content, descriptor)?;
+        self.progress.begin(&descriptor.digest, descriptor.size);
         self.stage(descriptor, Bytes::Of(content))?;
         Ok(State::Here)
     }

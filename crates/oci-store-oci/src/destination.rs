@@ -149,6 +149,7 @@ fn copy_one(
     progress: &dyn Progress,
 ) -> Result<()> {
     reached(Point::BeforeCopy);
+    progress.begin(digest, size);
     let mut blob = open(digest)?;
     let encoded = digest.encoded();
     let path = temporary.path.join(&encoded);

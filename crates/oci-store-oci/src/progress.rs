@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use oci_store_cas::Digest;
+
 /// Told of what a long operation does; all methods have a default that does nothing. Called from several
 /// threads.
 pub trait Progress: Sync {
@@ -8,12 +10,17 @@ pub trait Progress: Sync {
         let _ = (blobs, bytes);
     }
 
+    /// The bytes of a blob begin to pass. What passes in this thread until it is done is of this blob.
+    fn begin(&self, blob: &Digest, bytes: u64) {
+        let _ = (blob, bytes);
+    }
+
     /// So many more bytes have passed.
     fn passed(&self, bytes: u64) {
         let _ = bytes;
     }
 
-    /// A blob is done.
+    /// A blob is done, in this thread.
     fn blob_done(&self) {}
 
     /// Whether the operation should end now, undone, with an error that says cancelled.

@@ -14,7 +14,7 @@ use crate::document::children;
 use crate::progress::{Progress, passed};
 use crate::refs::INCOMPLETE;
 use crate::source::{Content, Entry, ImageSource, pick, read_document};
-use crate::{Descriptor, Error, Layout, RefName, Result};
+use crate::{Descriptor, Error, Layout, Reading, RefName, Result};
 
 impl Layout {
     /// Finds what `text` names: a named entry, a digest, or the beginning of one, of anything that an entry
@@ -56,8 +56,13 @@ impl Layout {
     /// As [`Store::check`](crate::Store::check), from the files alone; nothing is recorded.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`]; that something can't be read.
-    pub fn check(&self, names: &[RefName], read_data: bool, progress: &dyn Progress) -> Result<Checked> {
+    /// [`Error::RefNotFound`]; that something can't be read; [`ReadOnly`](oci_store_base::Error::ReadOnly) for
+    /// [`Reading::Within`]: what was verified when is in the index.
+    pub fn check(&self, names: &[RefName], reading: impl Into<Reading>, progress: &dyn Progress) -> Result<Checked> {
+        let reading = reading.into();
+        if let Reading::Within(_) = reading {
+            return Err(oci_store_base::Error::ReadOnly(self.folder().to_owned()).into());
+        }
         let mut entries = self.entries()?;
         if !names.is_empty() {
             for name in names {
@@ -83,7 +88,13 @@ impl Layout {
                     checked.blobs += 1;
                     checked.bytes += descriptor.size;
                     progress.expect(1, descriptor.size);
-                    let fault = self.check_blob(&descriptor, read_data, progress)?;
+                    let is_read = reading.takes(&descriptor.digest);
+                    if is_read {
+                        checked.read += 1;
+                        checked.read_bytes += descriptor.size;
+                        progress.begin(&descriptor.digest, descriptor.size);
+                    }
+                    let fault = self.check_blob(&descriptor, is_read, progress)?;
                     verdicts.insert(descriptor.digest.clone(), fault);
                     progress.blob_done();
                 }

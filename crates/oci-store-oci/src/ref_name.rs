@@ -24,6 +24,19 @@ impl RefName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The part of the name that tags of one image have in common: what stands before the last `:` behind the last
+    /// `/`, or all of it, without a `@` and what follows.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        let plain = self.0.split_once('@').map_or(self.as_str(), |(plain, _)| plain);
+        match plain.rsplit_once(':') {
+            // The colon of a port.
+            Some((_, tag)) if tag.contains('/') => plain,
+            Some((base, _)) => base,
+            None => plain,
+        }
+    }
 }
 
 fn check(name: &str) -> Result<(), &'static str> {
@@ -70,5 +83,21 @@ impl fmt::Display for RefName {
 impl fmt::Debug for RefName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_of_one_image_have_a_base_in_common() {
+        let of = |name: &str| name.parse::<RefName>().unwrap().base().to_owned();
+        assert_eq!(of("nginx:1.27"), "nginx");
+        assert_eq!(of("nginx"), "nginx");
+        assert_eq!(of("localhost:5000/a/b"), "localhost:5000/a/b");
+        assert_eq!(of("localhost:5000/a/b:v1"), "localhost:5000/a/b");
+        assert_eq!(of("localhost:5000/a/b:v1@sha256:00"), "localhost:5000/a/b");
+        assert_eq!(of("a:b:c"), "a:b");
     }
 }

@@ -122,6 +122,22 @@ pub(crate) fn page(view: View<'_>, prefix: &str, after: Option<&RefName>, limit:
     page.iter().map(ref_of).collect()
 }
 
+/// All refs of one [name](RefName::base).
+pub(crate) fn of(view: View<'_>, name: &str) -> Result<Vec<Ref>> {
+    let mut found: Vec<Ref> =
+        view.data(Space::Store, REF, name)?.map(|data| ref_of(&data)).transpose()?.into_iter().collect();
+    for mark in [':', '@'] {
+        each_record_of(view, REF, &format!("{name}{mark}"), &mut |data| {
+            let same = ref_of(&data)?;
+            if same.name.base() == name {
+                found.push(same);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
 pub(crate) fn each(view: View<'_>, visit: &mut dyn FnMut(Ref) -> Result<()>) -> Result<()> {
     each_record(view, REF, &mut |data| visit(ref_of(&data)?))
 }
@@ -180,8 +196,12 @@ fn bare(mut descriptor: Descriptor) -> Descriptor {
 }
 
 fn each_record(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Data) -> Result<()>) -> Result<()> {
+    each_record_of(view, kind, "", visit)
+}
+
+fn each_record_of(view: View<'_>, kind: &str, prefix: &str, visit: &mut dyn FnMut(Data) -> Result<()>) -> Result<()> {
     let mut failed = Ok(());
-    view.each_data(Space::Store, kind, "", None, &mut |data| {
+    view.each_data(Space::Store, kind, prefix, None, &mut |data| {
         failed = visit(data);
         Ok(if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;

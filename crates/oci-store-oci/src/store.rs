@@ -199,52 +199,6 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a ref, and nothing else: blobs are the gc's. Atomic.
-    ///
-    /// # Errors
-    /// [`Error::RefNotFound`], [`Error::NotShown`].
-    pub fn remove_ref(&self, name: &RefName) -> Result<Ref> {
-        let mut removed = self.remove_refs(std::slice::from_ref(name))?;
-        removed.pop().flatten().ok_or_else(|| Error::RefNotFound(name.to_string()))
-    }
-
-    /// Removes refs, and nothing else; returns what each named, or `None` for one that is not there. Atomic up to
-    /// 256 of them: an error of a later group leaves those of the groups before removed. `index.json` is written once.
-    ///
-    /// # Errors
-    /// [`Error::NotShown`]; those of the base store.
-    pub fn remove_refs(&self, names: &[RefName]) -> Result<Vec<Option<Ref>>> {
-        // A disk that is full has room for a small transaction only.
-        const GROUP: usize = 256;
-        self.refresh()?;
-        let (mut removed, mut last, mut failed) = (Vec::new(), None, Ok(()));
-        for names in names.chunks(GROUP) {
-            let remove =
-                || self.base.update(|txn| names.iter().map(|name| refs::remove(txn, name)).collect::<Result<Vec<_>>>());
-            match self.base.with_reserve(Error::is_no_space, remove) {
-                Ok(group) => {
-                    for old in group {
-                        last = old.as_ref().map(|(generation, _)| *generation).or(last);
-                        removed.push(old.map(|(_, old)| old));
-                    }
-                }
-                // What the groups before have removed is to be shown all the same.
-                Err(error) => {
-                    failed = Err(error);
-                    break;
-                }
-            }
-        }
-        if let Some(generation) = last {
-            let done = || match names {
-                [name] => format!("the ref {name} is removed"),
-                _ => format!("{} refs are removed", removed.iter().flatten().count()),
-            };
-            self.project(generation).map_err(|error| Error::not_shown(done())(error))?;
-        }
-        failed.map(|()| removed)
-    }
-
     /// Gives a ref another name. Atomic: there is no moment without one of the two.
     ///
     /// # Errors

@@ -26,12 +26,16 @@ mod images;
 mod import;
 #[path = "oci/layouts.rs"]
 mod layouts;
+#[path = "oci/maintain.rs"]
+mod maintain;
 #[path = "oci/model.rs"]
 mod model;
 #[path = "oci/names.rs"]
 mod names;
 #[path = "oci/projection.rs"]
 mod projection;
+#[path = "oci/prune.rs"]
+mod prune;
 #[path = "oci/questions.rs"]
 mod questions;
 #[path = "oci/refs.rs"]

@@ -42,8 +42,8 @@ pub use oci_store_base::{Access, BlobFilter, BlobInfo, LeaseGuard, NewBlob, Spac
 pub use oci_store_cas::{Algorithm, BlobWriter, Digest, Expect};
 pub use oci_store_oci::{
     Archive, Checked, Collected, Condition, Descriptor, Error, ExportOptions, Exported, Extent, Fault, ImageSource,
-    ImportOptions, Imported, Layout, Limits, OpenOptions, Place, PlatformSpec, Progress, Ref, RefName, Result,
-    Selection, Store, Transport,
+    ImportOptions, Imported, Layout, Limits, Maintained, OpenOptions, Place, PlatformSpec, Policy, Progress, Reading,
+    Ref, RefName, Result, Selection, Store, Transport,
 };
 
 use std::path::Path;

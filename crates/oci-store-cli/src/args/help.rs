@@ -11,8 +11,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("In and out", &["import", "export"]),
     ("Look", &["list", "inspect", "cat", "resolve", "blobs"]),
     ("Ask", &["why", "du", "stats", "lease"]),
-    ("Names", &["tag", "rename", "rm", "pin", "unpin"]),
-    ("Upkeep", &["gc", "check", "reindex", "index"]),
+    ("Names", &["tag", "rename", "rm", "prune", "pin", "unpin"]),
+    ("Upkeep", &["gc", "check", "maintain", "reindex", "index"]),
     ("Data", &["data", "blob-data"]),
     ("Setup", &["completion", "man", "version"]),
 ];
@@ -86,9 +86,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "oci-store check                                 # that all is there",
             "oci-store check --read-data app:1               # that every byte is right",
+            "oci-store check --read-data-subset 1/7           # of every byte, a seventh",
+            "oci-store check --budget 10m                    # what was verified longest ago",
             "oci-store check --repair --from ./layout",
         ],
     ),
+    (
+        "prune",
+        &[
+            "oci-store prune --keep-last 3                   # of each name",
+            "oci-store prune --filter 'ci/*' --older-than 14days",
+            "oci-store prune --keep-last 3 --dry-run",
+        ],
+    ),
+    ("maintain", &["oci-store maintain", "oci-store maintain --budget 10m --format json"]),
     ("reindex", &["oci-store reindex"]),
     ("index", &["oci-store index show", "oci-store index convert --to sqlite"]),
     (

@@ -1,12 +1,14 @@
 //! What the command line takes.
 
 mod blobs;
+mod care;
 mod data;
 mod help;
 mod image;
 mod questions;
 
 pub(crate) use blobs::Blobs;
+pub(crate) use care::{Check, Prune};
 pub(crate) use data::{BlobDataCommand, DataCommand};
 pub(crate) use help::command;
 pub(crate) use image::{Export, Import};
@@ -19,7 +21,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::ArgValueCompleter;
-use oci_store::{Place, RefName};
+use oci_store::RefName;
 
 use crate::complete;
 
@@ -153,19 +155,14 @@ pub(crate) enum Command {
     },
     /// Check that images are complete (exit code 3: something is missing or damaged)
     #[command(aliases = ["fsck", "verify"])]
-    Check {
-        /// Refs; none: all refs and pins
-        #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
-        refs: Vec<RefName>,
-        /// Read every blob and hash it
-        #[arg(long)]
-        read_data: bool,
-        /// Read every blob, and fetch what is missing or damaged from the layouts that --from names
-        #[arg(long, requires = "from")]
-        repair: bool,
-        /// A layout's folder or a tar archive of it, as import takes them; may be given several times
-        #[arg(long, value_name = "SOURCE", requires = "repair", value_parser = image::place())]
-        from: Vec<Place>,
+    Check(Check),
+    /// Remove refs by a policy, then collect; what --keep-last, --older-than and --filter all say goes
+    Prune(Prune),
+    /// Collect, and verify what was verified longest ago, in a short time: for a timer (exit code 3 as check)
+    Maintain {
+        /// How long to read
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+        budget: Duration,
     },
     /// Show an image: its digest, platform, config and layers
     Inspect {

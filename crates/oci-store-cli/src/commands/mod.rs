@@ -1,4 +1,5 @@
 mod blobs;
+mod check;
 mod data;
 mod image;
 mod inspect;
@@ -27,8 +28,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Pin { image: None } => refs::pins(&context),
         Command::Unpin { image } => refs::unpin(&context, &image),
         Command::Gc { full, dry_run } => upkeep::gc(&context, full, dry_run),
-        Command::Check { refs, from, repair: true, .. } => return upkeep::repair(&context, &refs, &from),
-        Command::Check { refs, read_data, .. } => return upkeep::check(&context, &refs, read_data),
+        Command::Check(check) if check.repair => return check::repair(&context, &check.refs, &check.from),
+        Command::Check(check) => return check::check(&context, &check),
+        Command::Prune(prune) => upkeep::prune(&context, &prune),
+        Command::Maintain { budget } => return upkeep::maintain(&context, budget),
         Command::Inspect { image, raw } => inspect::inspect(&context, &image, raw),
         Command::Cat { blob } => blobs::cat(&context, &blob),
         Command::Resolve { prefix } => blobs::resolve(&context, &prefix),

@@ -1,94 +1,87 @@
-//! `gc`, `check`, `reindex`, `index`.
+//! `gc`, `prune`, `maintain`, `reindex`, `index`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use oci_store::oci::source;
-use oci_store::{Checked, Digest, Extent, Fault, ImageSource, Limits, Place, RefName};
-use serde_json::json;
+use oci_store::{Collected, Extent, Maintained, Policy, Ref, RefName};
+use serde_json::{Value, json};
 
-use crate::args::IndexCommand;
-use crate::context::Context;
-use crate::failure::{Failure, Result, code};
+use super::check::{checked_json, checked_text, verdict};
+use crate::args::{IndexCommand, Prune};
+use crate::context::{Context, Shape};
+use crate::failure::{Result, code};
 use crate::output::{self, count};
 use crate::progress::Bar;
+use crate::table::table;
 
 pub(crate) fn gc(context: &Context, full: bool, dry_run: bool) -> Result<()> {
     let extent = if full { Extent::Full } else { Extent::Changed };
     let removed = context.store()?.gc(extent, dry_run)?;
-    let json = json!({
-        "blobs": removed.blobs, "bytes": removed.bytes, "unfinished": removed.unfinished, "dryRun": dry_run,
-    });
-    context.print(&json, || {
-        let would = if dry_run { "would remove" } else { "removed" };
-        let unfinished = match removed.unfinished {
-            0 => String::new(),
-            bytes => format!(", and {} of unfinished imports", output::size(bytes)),
-        };
-        format!("{would} {}, {}{unfinished}\n", count(removed.blobs, "blob"), output::size(removed.bytes))
-    })
+    context.print(&collected_json(&removed, dry_run), || collected_text(&removed, dry_run))
 }
 
-pub(crate) fn check(context: &Context, refs: &[RefName], read_data: bool) -> Result<ExitCode> {
-    let reader = context.reader()?;
-    let bar = Bar::new("check");
-    let checked = reader.check(refs, read_data, &bar)?;
-    drop(bar);
-    report(context, &checked, if read_data { "read" } else { "seen" }, None)
+fn collected_json(removed: &Collected, dry_run: bool) -> Value {
+    json!({ "blobs": removed.blobs, "bytes": removed.bytes, "unfinished": removed.unfinished, "dryRun": dry_run })
 }
 
-pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[Place]) -> Result<ExitCode> {
-    if let Some(place) = from.iter().find(|place| place.reference.is_some()) {
-        let why = "a repair takes blobs by their digests from all of a source: leave its ref away";
-        return Err(Failure::new(code::USAGE, format!("{place}: {why}")));
-    }
-    let sources = from.iter().map(|place| source::open(place, Limits::default())).collect::<Result<Vec<_>, _>>()?;
-    let sources: Vec<&dyn ImageSource> = sources.iter().map(|source| &**source).collect();
-    let store = context.options().create(false).open(context.path()?)?;
-    let bar = Bar::new("check");
-    let repaired = store.repair(refs, &sources, &bar)?;
-    drop(bar);
-    report(context, &repaired.checked, "read", Some(&repaired.repaired))
-}
-
-/// Prints what a check has seen, and with which blobs a repair was done.
-fn report(context: &Context, checked: &Checked, seen: &str, repaired: Option<&[Digest]>) -> Result<ExitCode> {
-    let fault = |fault| match fault {
-        Fault::Missing => "missing",
-        Fault::WrongSize => "wrong size",
-        _ => "damaged",
+fn collected_text(removed: &Collected, dry_run: bool) -> String {
+    let would = if dry_run { "would remove" } else { "removed" };
+    let unfinished = match removed.unfinished {
+        0 => String::new(),
+        bytes => format!(", and {} of unfinished imports", output::size(bytes)),
     };
-    let problems: Vec<_> = checked
-        .problems
+    format!("{would} {}, {}{unfinished}\n", count(removed.blobs, "blob"), output::size(removed.bytes))
+}
+
+pub(crate) fn prune(context: &Context, args: &Prune) -> Result<()> {
+    let store = context.store()?;
+    let takes = |name: &RefName| args.filter.as_ref().is_none_or(|pattern| pattern.matches(name.as_str()));
+    let policy = Policy {
+        keep_last: args.keep_last.and_then(|n| usize::try_from(n).ok()),
+        older_than: args.older_than,
+        filter: args.filter.is_some().then_some(&takes),
+    };
+    let removed = store.prune(&policy, args.dry_run)?;
+    // The refs are gone: that is to be told, whatever comes of the rest.
+    let collected = if args.dry_run { Ok(None) } else { store.gc(Extent::Changed, false).map(Some) };
+    let refs: Vec<Value> = removed
         .iter()
-        .map(|problem| {
-            let path: Vec<String> = problem.blob.path.iter().map(ToString::to_string).collect();
-            let digest = problem.blob.digest.to_string();
-            json!({ "image": problem.image, "fault": fault(problem.fault), "digest": digest, "path": path })
-        })
+        .map(|old| json!({ "ref": old.name.as_str(), "digest": old.target.digest, "updated": old.updated }))
         .collect();
-    let mut json = json!({
-        "images": checked.images, "blobs": checked.blobs, "bytes": checked.bytes,
-        "incomplete": checked.incomplete, "problems": problems, "index": checked.index,
-    });
-    if let Some(repaired) = repaired {
-        json["repaired"] = repaired.iter().map(ToString::to_string).collect();
+    if context.shape() == Shape::Names {
+        context.print_named("ref", &refs, String::new)?;
+    } else {
+        let went = collected.as_ref().ok().and_then(Option::as_ref);
+        let json = json!({
+            "refs": refs, "blobs": went.map(|went| went.blobs), "bytes": went.map(|went| went.bytes),
+            "dryRun": args.dry_run,
+        });
+        context.print(&json, || {
+            let row = |old: &Ref| [old.name.to_string(), old.target.digest.to_string(), output::ago(old.updated)];
+            let rows: Vec<_> = removed.iter().map(row).collect();
+            let refs = if rows.is_empty() { String::new() } else { table(["REF", "MANIFEST DIGEST", "SET"], &rows) };
+            let number = count(removed.len() as u64, "ref");
+            match went {
+                Some(went) => {
+                    let (blobs, bytes) = (count(went.blobs, "blob"), output::size(went.bytes));
+                    format!("{refs}removed {number}, {blobs}, {bytes}\n")
+                }
+                None if args.dry_run => format!("{refs}would remove {number}\n"),
+                None => format!("{refs}removed {number}\n"),
+            }
+        })?;
     }
-    context.print(&json, || {
-        let mut text = String::new();
-        for image in &checked.incomplete {
-            text.push_str(&format!("{image}: incomplete, as it was allowed to be\n"));
-        }
-        for digest in repaired.unwrap_or_default() {
-            text.push_str(&format!("{digest}: repaired\n"));
-        }
-        let (images, blobs) = (count(checked.images, "image"), count(checked.blobs, "blob"));
-        let problems = count(checked.problems.len() as u64 + u64::from(checked.index.is_some()), "problem");
-        text + &format!("{images}, {blobs} {seen}, {}, {problems}\n", output::size(checked.bytes))
-    })?;
-    let mut failures: Vec<_> = checked.problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
-    failures.extend(checked.index.as_ref().map(|why| Failure::new(code::CHECK, why)));
-    Failure::all(failures)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(collected.map(drop)?)
+}
+
+pub(crate) fn maintain(context: &Context, budget: Duration) -> Result<ExitCode> {
+    let store = context.options().create(false).open(context.path()?)?;
+    let bar = Bar::new("maintain");
+    let Maintained { collected, checked, .. } = store.maintain(budget, &bar)?;
+    drop(bar);
+    let json = json!({ "collected": collected_json(&collected, false), "checked": checked_json(&checked) });
+    context.print(&json, || collected_text(&collected, false) + &checked_text(&checked))?;
+    verdict(&checked)
 }
 
 pub(crate) fn reindex(context: &Context) -> Result<ExitCode> {

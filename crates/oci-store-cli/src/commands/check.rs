@@ -1,0 +1,83 @@
+//! `check`, with `--repair`.
+
+use std::process::ExitCode;
+
+use oci_store::oci::source;
+use oci_store::{Checked, Fault, ImageSource, Limits, Place, RefName, oci::Problem};
+use serde_json::{Value, json};
+
+use crate::args::Check;
+use crate::context::Context;
+use crate::failure::{Failure, Result, code};
+use crate::output::{self, count};
+use crate::progress::Bar;
+
+pub(crate) fn check(context: &Context, args: &Check) -> Result<ExitCode> {
+    let reader = context.reader()?;
+    let bar = Bar::new("check");
+    let checked = reader.check(&args.refs, args.reading(), &bar)?;
+    drop(bar);
+    context.print(&checked_json(&checked), || checked_text(&checked))?;
+    verdict(&checked)
+}
+
+pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[Place]) -> Result<ExitCode> {
+    if let Some(place) = from.iter().find(|place| place.reference.is_some()) {
+        let why = "a repair takes blobs by their digests from all of a source: leave its ref away";
+        return Err(Failure::new(code::USAGE, format!("{place}: {why}")));
+    }
+    let sources = from.iter().map(|place| source::open(place, Limits::default())).collect::<Result<Vec<_>, _>>()?;
+    let sources: Vec<&dyn ImageSource> = sources.iter().map(|source| &**source).collect();
+    let store = context.options().create(false).open(context.path()?)?;
+    let bar = Bar::new("check");
+    let repaired = store.repair(refs, &sources, &bar)?;
+    drop(bar);
+    let mut json = checked_json(&repaired.checked);
+    json["repaired"] = repaired.repaired.iter().map(ToString::to_string).collect();
+    context.print(&json, || {
+        let done: String = repaired.repaired.iter().map(|digest| format!("{digest}: repaired\n")).collect();
+        done + &checked_text(&repaired.checked)
+    })?;
+    verdict(&repaired.checked)
+}
+
+pub(crate) fn checked_json(checked: &Checked) -> Value {
+    let fault = |fault| match fault {
+        Fault::Missing => "missing",
+        Fault::WrongSize => "wrong size",
+        _ => "damaged",
+    };
+    let problem = |problem: &Problem| {
+        let path: Vec<String> = problem.blob.path.iter().map(ToString::to_string).collect();
+        let digest = problem.blob.digest.to_string();
+        json!({ "image": problem.image, "fault": fault(problem.fault), "digest": digest, "path": path })
+    };
+    json!({
+        "images": checked.images, "blobs": checked.blobs, "bytes": checked.bytes,
+        "read": checked.read, "readBytes": checked.read_bytes, "incomplete": checked.incomplete,
+        "problems": checked.problems.iter().map(problem).collect::<Vec<_>>(), "index": checked.index,
+    })
+}
+
+pub(crate) fn checked_text(checked: &Checked) -> String {
+    let mut text: String =
+        checked.incomplete.iter().map(|image| format!("{image}: incomplete, as it was allowed to be\n")).collect();
+    let (images, blobs) = (count(checked.images, "image"), count(checked.blobs, "blob"));
+    let bytes = output::size(checked.bytes);
+    let seen = match checked.read {
+        0 => format!("{blobs} seen, {bytes}"),
+        read if read == checked.blobs => format!("{blobs} read, {bytes}"),
+        read => format!("{blobs} seen, {bytes}, {read} of them read, {}", output::size(checked.read_bytes)),
+    };
+    let problems = count(checked.problems.len() as u64 + u64::from(checked.index.is_some()), "problem");
+    text.push_str(&format!("{images}, {seen}, {problems}\n"));
+    text
+}
+
+/// A line of error for each problem, and the exit code that says so.
+pub(crate) fn verdict(checked: &Checked) -> Result<ExitCode> {
+    let mut failures: Vec<_> = checked.problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
+    failures.extend(checked.index.as_ref().map(|why| Failure::new(code::CHECK, why)));
+    Failure::all(failures)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,172 @@
+//! Which blobs a check reads, and the reading: what was read and is right is remembered with its time.
+
+use std::time::{Duration, Instant};
+
+use oci_store_base::Error as BaseError;
+use oci_store_cas::Digest;
+
+use crate::progress::{Progress, passed};
+use crate::{Result, Store};
+
+/// Which blobs of the images that it looks at a check reads and hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reading {
+    /// None: that they are there, with the right size, is all.
+    #[default]
+    Nothing,
+    /// Each.
+    All,
+    /// One share of `of`, counted from 1: which share a blob is in follows from its digest, so that all shares together
+    /// are all blobs, whatever comes and goes meanwhile.
+    Share {
+        /// Which.
+        part: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// As many as can be read in this time, those first that were verified longest ago. The one that is being read when
+    /// it is over is read to its end, so that a large one is read some time, too.
+    Within(Duration),
+}
+
+impl From<bool> for Reading {
+    /// `true`: each.
+    fn from(all: bool) -> Self {
+        if all { Self::All } else { Self::Nothing }
+    }
+}
+
+impl Reading {
+    /// Whether the blob is in the share, if that is what is asked for.
+    pub(crate) fn takes(self, digest: &Digest) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All | Self::Within(_) => true,
+            Self::Share { part, of } => {
+                let place = digest.raw().iter().take(8).fold(0, |place: u64, byte| place << 8 | u64::from(*byte));
+                place % u64::from(of.max(1)) + 1 == u64::from(part)
+            }
+        }
+    }
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) blobs: u64,
+    pub(crate) bytes: u64,
+    /// How many of them are not what they should be, or went meanwhile.
+    pub(crate) bad: u64,
+}
+
+/// Good outcomes are noted so many at once, or after so long: each note is a commit.
+const NOTED: usize = 256;
+const NOTED_AFTER: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Reads those of `blobs` that are to be read, and notes the outcomes.
+    pub(crate) fn read_blobs(
+        &self,
+        mut blobs: Vec<(Digest, u64)>,
+        reading: Reading,
+        progress: &dyn Progress,
+    ) -> Result<Read> {
+        let began = Instant::now();
+        blobs.retain(|(digest, _)| reading.takes(digest));
+        if let Reading::Within(_) = reading {
+            blobs = self.oldest_first(blobs)?;
+        }
+        let (count, bytes) = blobs.iter().fold((0, 0), |(count, bytes), (_, size)| (count + 1, bytes + size));
+        progress.expect(count, bytes);
+        let mut read = Read::default();
+        let mut notes = Notes { store: self, good: Vec::new(), since: began };
+        let done = blobs.iter().try_for_each(|(digest, size)| {
+            if matches!(reading, Reading::Within(limit) if began.elapsed() >= limit) {
+                return Ok(());
+            }
+            if progress.cancelled() {
+                return Err(BaseError::Cancelled.into());
+            }
+            progress.begin(digest, *size);
+            match self.base().verify_blob(digest, &mut |bytes| passed(progress, bytes)) {
+                Ok(true) => notes.good(digest)?,
+                Ok(false) => {
+                    read.bad += 1;
+                    self.base().update(|txn| txn.note_check(digest, false))?;
+                }
+                // It went just now.
+                Err(BaseError::BlobNotFound(_)) => read.bad += 1,
+                Err(error) => return Err(error.into()),
+            }
+            read.blobs += 1;
+            read.bytes += size;
+            progress.blob_done();
+            Ok(())
+        });
+        // What was read until then need not be read again.
+        notes.write()?;
+        done.map(|()| read)
+    }
+
+    fn oldest_first(&self, blobs: Vec<(Digest, u64)>) -> Result<Vec<(Digest, u64)>> {
+        self.base().view(|view| {
+            let verified = |digest: &Digest| Ok::<_, crate::Error>(view.blob(digest)?.and_then(|info| info.verified));
+            let mut timed = blobs.into_iter().map(|blob| Ok((verified(&blob.0)?, blob))).collect::<Result<Vec<_>>>()?;
+            timed.sort();
+            Ok(timed.into_iter().map(|(_, blob)| blob).collect())
+        })
+    }
+}
+
+/// Good outcomes that are still to be noted.
+struct Notes<'s> {
+    store: &'s Store,
+    good: Vec<Digest>,
+    since: Instant,
+}
+
+impl Notes<'_> {
+    fn good(&mut self, digest: &Digest) -> Result<()> {
+        self.good.push(digest.clone());
+        if self.good.len() >= NOTED || self.since.elapsed() >= NOTED_AFTER { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let good = std::mem::take(&mut self.good);
+        self.since = Instant::now();
+        if good.is_empty() {
+            return Ok(());
+        }
+        let noted = self.store.base().update(|txn| good.iter().try_for_each(|digest| txn.note_check(digest, true)));
+        match noted {
+            // That all is well need not be noted.
+            Err(error) if error.is_no_space() => Ok(()),
+            noted => Ok(noted?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_store_cas::{Algorithm, Hasher};
+
+    use super::*;
+
+    #[test]
+    fn each_blob_is_in_one_share() {
+        for of in [1, 2, 7] {
+            let mut sizes = vec![0; of as usize];
+            for n in 0..200_u32 {
+                let mut hasher = Hasher::new(Algorithm::Sha256).unwrap();
+                hasher.update(&n.to_be_bytes());
+                let digest = hasher.finish();
+                let shares: Vec<u32> =
+                    (1..=of).filter(|part| Reading::Share { part: *part, of }.takes(&digest)).collect();
+                let [share] = shares.as_slice() else { panic!("{digest}: {shares:?}") };
+                sizes[*share as usize - 1] += 1;
+            }
+            assert!(sizes.iter().all(|size| *size >= 100 / of), "{sizes:?}");
+        }
+    }
+}

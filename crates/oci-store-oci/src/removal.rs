@@ -1,0 +1,179 @@
+//! Removing refs: by their names, and by a policy.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use oci_store_base::Txn;
+
+use crate::{Error, Ref, RefName, Result, Store, refs};
+
+/// As many are removed in one transaction: a disk that is full has room for a small one only.
+const GROUP: usize = 256;
+
+/// Which refs [`Store::prune`] removes. What is set narrows it down: a ref goes if all of it says so.
+#[derive(Clone, Copy, Default)]
+pub struct Policy<'p> {
+    /// All but so many of each [name](RefName::base), the newest by the time at which they were set.
+    pub keep_last: Option<usize>,
+    /// Those that were set longer ago than this.
+    pub older_than: Option<Duration>,
+    /// Those that it takes; the others are not looked at, and not counted.
+    pub filter: Option<&'p dyn Fn(&RefName) -> bool>,
+}
+
+impl fmt::Debug for Policy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { keep_last, older_than, filter } = self;
+        let filter = filter.map(|_| "_");
+        f.debug_struct("Policy")
+            .field("keep_last", keep_last)
+            .field("older_than", older_than)
+            .field("filter", &filter)
+            .finish()
+    }
+}
+
+impl Policy<'_> {
+    /// Those that are to go of the refs of one name, the oldest first.
+    fn choose(&self, mut refs: Vec<Ref>, now: u64) -> Vec<Ref> {
+        refs.retain(|found| self.filter.is_none_or(|takes| takes(&found.name)));
+        refs.sort_by_key(|found| (found.updated, found.generation));
+        refs.truncate(refs.len().saturating_sub(self.keep_last.unwrap_or(0)));
+        let before = self.older_than.map(|age| now.saturating_sub(age.as_secs()));
+        refs.retain(|found| before.is_none_or(|before| found.updated <= before));
+        refs
+    }
+
+    fn is_empty(&self) -> bool {
+        self.keep_last.is_none() && self.older_than.is_none() && self.filter.is_none()
+    }
+}
+
+/// What has been removed so far.
+#[derive(Default)]
+struct Removal {
+    removed: Vec<Option<Ref>>,
+    /// The generation of the last.
+    last: Option<u64>,
+}
+
+impl Removal {
+    fn add(&mut self, group: Vec<Option<(u64, Ref)>>) {
+        for old in group {
+            self.last = old.as_ref().map(|(generation, _)| *generation).or(self.last);
+            self.removed.push(old.map(|(_, old)| old));
+        }
+    }
+}
+
+impl Store {
+    /// Removes a ref, and nothing else: blobs are the gc's. Atomic.
+    ///
+    /// # Errors
+    /// [`Error::RefNotFound`], [`Error::NotShown`].
+    pub fn remove_ref(&self, name: &RefName) -> Result<Ref> {
+        let mut removed = self.remove_refs(std::slice::from_ref(name))?;
+        removed.pop().flatten().ok_or_else(|| Error::RefNotFound(name.to_string()))
+    }
+
+    /// Removes refs, and nothing else; returns what each named, or `None` for one that is not there. Atomic up to
+    /// 256 of them: an error of a later group leaves those of the groups before removed. `index.json` is written once.
+    ///
+    /// # Errors
+    /// [`Error::NotShown`]; those of the base store.
+    pub fn remove_refs(&self, names: &[RefName]) -> Result<Vec<Option<Ref>>> {
+        let mut groups = names.chunks(GROUP);
+        self.remove_in_groups(|| {
+            let Some(names) = groups.next() else { return Ok(None) };
+            self.remove_group(|txn| names.iter().map(|name| refs::remove(txn, name)).collect()).map(Some)
+        })
+    }
+
+    /// Removes refs by a policy, and nothing else; returns those that went, or with `dry_run` those that would. What goes
+    /// is decided in the transaction that removes it, from what is there then: a ref that is set anew meanwhile is a new
+    /// one, and of each name as many stay as the policy says. Atomic up to 256 refs, as
+    /// [`remove_refs`](Self::remove_refs) is; the oldest of a name go first. A policy that says nothing removes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotShown`]; those of the base store.
+    pub fn prune(&self, policy: &Policy<'_>, dry_run: bool) -> Result<Vec<Ref>> {
+        self.refresh()?;
+        if policy.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut by_name: BTreeMap<String, Vec<Ref>> = BTreeMap::new();
+        self.base().view(|view| {
+            refs::each(view, &mut |found| {
+                by_name.entry(found.name.base().to_owned()).or_default().push(found);
+                Ok(())
+            })
+        })?;
+        let mut would: Vec<(String, Vec<Ref>)> =
+            by_name.into_iter().map(|(name, refs)| (name, policy.choose(refs, now))).collect();
+        would.retain(|(_, chosen)| !chosen.is_empty());
+        if dry_run {
+            return Ok(would.into_iter().flat_map(|(_, chosen)| chosen).collect());
+        }
+        let mut names: VecDeque<String> = would.into_iter().map(|(name, _)| name).collect();
+        let removed = self.remove_in_groups(|| {
+            if names.is_empty() {
+                return Ok(None);
+            }
+            let mut done = 0;
+            let removed = self.remove_group(|txn| {
+                done = 0;
+                let mut group = Vec::new();
+                for name in &names {
+                    let chosen = policy.choose(refs::of(txn.view(), name)?, now);
+                    for found in chosen.iter().take(GROUP - group.len()) {
+                        group.push(refs::remove(txn, &found.name)?);
+                    }
+                    if group.len() == GROUP {
+                        break;
+                    }
+                    done += 1;
+                }
+                Ok(group)
+            })?;
+            names.drain(..done);
+            Ok(Some(removed))
+        })?;
+        Ok(removed.into_iter().flatten().collect())
+    }
+
+    /// One transaction that removes, on a full disk too.
+    fn remove_group(
+        &self,
+        mut remove: impl FnMut(&mut Txn<'_>) -> Result<Vec<Option<(u64, Ref)>>>,
+    ) -> Result<Vec<Option<(u64, Ref)>>> {
+        self.base().with_reserve(Error::is_no_space, || self.base().update(&mut remove))
+    }
+
+    /// Removes group by group until there is none, or one fails; then shows what is removed.
+    fn remove_in_groups(
+        &self,
+        mut next: impl FnMut() -> Result<Option<Vec<Option<(u64, Ref)>>>>,
+    ) -> Result<Vec<Option<Ref>>> {
+        self.refresh()?;
+        let mut removal = Removal::default();
+        let ended = loop {
+            match next() {
+                Ok(Some(group)) => removal.add(group),
+                Ok(None) => break Ok(()),
+                // What the groups before have removed is to be shown all the same.
+                Err(error) => break Err(error),
+            }
+        };
+        if let Some(generation) = removal.last {
+            let mut removed = removal.removed.iter().flatten();
+            let done = || match (removed.next(), removed.count()) {
+                (Some(one), 0) => format!("the ref {} is removed", one.name),
+                (_, others) => format!("{} refs are removed", others + 1),
+            };
+            self.project(generation).map_err(|error| Error::not_shown(done())(error))?;
+        }
+        ended.map(|()| removal.removed)
+    }
+}
