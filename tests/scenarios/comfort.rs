@@ -18,6 +18,9 @@ over_each_index!(
     completion_changes_nothing_and_makes_no_store,
     manual_pages_are_written_for_each_command,
     versions_are_told_to_programs,
+    a_ref_that_is_not_there_names_those_that_nearly_are,
+    what_a_command_waited_for_is_told_to_who_asks,
+    a_long_command_shows_how_far_it_is_and_quiet_hides_it,
 );
 
 fn lists_as_lines_have_the_same_objects_as_json(world: &World) {
@@ -163,4 +166,60 @@ fn versions_are_told_to_programs(world: &World) {
     assert_eq!((&version["output"], &version["storeFormat"]), (&json!(1), &json!(1)));
     assert!(version["indexes"].as_array().unwrap().contains(&json!(world.index)));
     assert_eq!(world.ok("version -q").trim(), version["version"].as_str().unwrap());
+}
+
+fn a_ref_that_is_not_there_names_those_that_nearly_are(world: &World) {
+    assert!(
+        world.fails(4, "rm nginx:1").ends_with("nginx:1: no such ref; the store has no refs: `import` brings images")
+    );
+    world.ok("import --sref v1 --dref nginx:1.27 hello");
+    world.ok("tag nginx:1.27 other");
+    let wanted = "no such ref; did you mean nginx:1.27? (`list` shows all refs)";
+    for words in ["rm ngnix:1.27", "inspect nginx", "tag nginx:1.72 x", "export nginx:127 out", "check nginx:1.2"] {
+        let error = world.fails(4, words);
+        assert!(error.ends_with(wanted), "{words}: {error}");
+    }
+    assert!(world.fails(4, "rm something-else").ends_with("no such ref; `list` shows all refs"));
+    // Of several, each.
+    let ran = world.run("rm othre ngnix:1.27");
+    let said: Vec<bool> = ran.err().lines().map(|line| line.contains("did you mean")).collect();
+    assert_eq!((ran.code(), said), (Some(4), vec![true, true]), "{}", ran.err());
+    let error = world.fails(1, "--store-path absent maintain");
+    assert!(error.contains("`import`") && !world.path("absent").exists(), "{error}");
+}
+
+fn what_a_command_waited_for_is_told_to_who_asks(world: &World) {
+    world.ok("import --all hello");
+    for (words, told) in [("-v tag v1 v2", true), ("tag v1 v2", false)] {
+        let lock = fs::File::open(world.path("store/.oci-store/locks/writer")).unwrap();
+        lock.lock().unwrap();
+        let child = world.spawn(words);
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        lock.unlock().unwrap();
+        let ran = Ran::ended(words, child);
+        assert_eq!(ran.code(), Some(0), "{}", ran.err());
+        let line = ran.err().lines().find(|line| line.contains("waited")).map(str::to_owned);
+        assert_eq!(line.is_some(), told, "{words}: {}", ran.err());
+        assert!(line.is_none_or(|line| line.contains("\"writer\" (Alone), held by process")), "{}", ran.err());
+    }
+    assert!(world.run("-vv tag v1 v2").err().contains("lock \"store\" (Shared) at once"));
+}
+
+/// What is held up lasts.
+fn a_long_command_shows_how_far_it_is_and_quiet_hides_it(world: &World) {
+    world.ok("data set the lock exists");
+    for (words, shown) in [("import --sref v1 hello", true), ("import --quiet --sref latest hello", false)] {
+        let lock = fs::File::open(world.path("store/.oci-store/locks/writer")).unwrap();
+        lock.lock().unwrap();
+        let said = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(1500));
+                lock.unlock().unwrap();
+            });
+            in_a_terminal(world, 80, words)
+        });
+        let Some(said) = said else { return };
+        assert_eq!(said.contains("import 4/4 blobs [="), shown, "{said:?}");
+    }
+    assert!(in_a_terminal(world, 80, "list").unwrap().starts_with("REF"));
 }

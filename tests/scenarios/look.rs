@@ -98,7 +98,7 @@ fn cat_and_inspect_raw_give_the_bytes_as_they_came(world: &World) {
     assert_eq!(world.run(&format!("cat {}", &digest_of(&layer)[..16])).bytes(), b"\x00\xff\n\r\n odd");
     world.ok("export odd out");
     assert_eq!(fs::read(blob_path(&world.path("out"), &digest_of(&manifest))).unwrap(), text.as_bytes());
-    assert_eq!(world.run("inspect --raw nothing").fails(4), "error: nothing: no such ref");
+    assert_eq!(world.run("inspect --raw nothing").fails(4), "error: nothing: no such ref; `list` shows all refs");
 }
 
 fn cat_does_not_print_a_damaged_blob_without_an_error(world: &World) {

@@ -20,6 +20,9 @@ use crate::{Error, Result};
 /// Waits that last longer are told.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
 
+/// Waits that last so long are told to who wants to know; shorter ones, to who wants to know all.
+const NOTABLE: Duration = Duration::from_millis(100);
+
 /// The file in whose bytes claims are.
 const CLAIMS: &str = "claims";
 
@@ -277,12 +280,45 @@ pub(crate) fn flock(file: &File, path: &Path, name: &str, mode: Mode, wait: Wait
         Mode::Alone => FileExt::try_lock_exclusive(file),
     };
     match tried {
-        Ok(()) => Ok(()),
-        Err(error) if is_busy(&error) => match wait.limit {
-            Some(limit) => poll(file, path, name, mode, limit),
-            None => block(file, path, name, mode),
-        },
+        Ok(()) => {
+            tracing::debug!("took the lock {name:?} ({mode:?}) at once");
+            Ok(())
+        }
+        Err(error) if is_busy(&error) => {
+            let waited = Waited::begin(path);
+            match wait.limit {
+                Some(limit) => poll(file, path, name, mode, limit),
+                None => block(file, path, name, mode),
+            }?;
+            waited.tell(name, mode);
+            Ok(())
+        }
         Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// A wait for a lock, for who asks what a command waits for.
+struct Waited {
+    began: Instant,
+    /// Who had the lock then.
+    holder: Option<String>,
+}
+
+impl Waited {
+    fn begin(path: &Path) -> Self {
+        // To find out costs more than many a wait.
+        let holder = tracing::enabled!(tracing::Level::INFO).then(|| holder(path)).flatten();
+        Self { began: Instant::now(), holder }
+    }
+
+    fn tell(self, name: &str, mode: Mode) {
+        let waited = self.began.elapsed();
+        let holder = self.holder.map(|holder| format!(", held by {holder}")).unwrap_or_default();
+        if waited >= NOTABLE {
+            tracing::info!("waited {waited:.1?} for the lock {name:?} ({mode:?}){holder}");
+        } else {
+            tracing::debug!("waited {waited:.1?} for the lock {name:?} ({mode:?}){holder}");
+        }
     }
 }
 

@@ -36,6 +36,10 @@ impl Context {
         }
     }
 
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.global.quiet
+    }
+
     /// The store's folder: what is asked for, or the XDG data folder.
     pub(crate) fn path(&self) -> Result<PathBuf> {
         if let Some(path) = &self.global.store_path {

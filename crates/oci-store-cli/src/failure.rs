@@ -4,12 +4,26 @@ use std::process::ExitCode;
 use oci_store::{Error, base};
 
 use crate::output::plain;
+use crate::suggest;
 
 /// Why a command ends badly: one line for stderr, and an exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
-    lines: Vec<String>,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    text: String,
+    /// The ref that is not there, if it is about that.
+    unknown: Option<String>,
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Self {
+        Self { text, unknown: None }
+    }
 }
 
 /// What exit codes say; 2 is clap's, for words that are off.
@@ -28,12 +42,22 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     pub(crate) fn new(code: u8, line: impl ToString) -> Self {
-        Self { code, lines: vec![line.to_string()] }
+        Self { code, lines: vec![line.to_string().into()] }
+    }
+
+    /// Says of each ref that is not there which are, that are called nearly so.
+    pub(crate) fn suggest(mut self, suggest: impl Fn(&str) -> String) -> Self {
+        for line in &mut self.lines {
+            if let Some(name) = line.unknown.take() {
+                line.text += &suggest(&name);
+            }
+        }
+        self
     }
 
     /// Prints it, each error on a line of its own, and says how the process ends.
     pub(crate) fn report(self) -> ExitCode {
-        for line in &self.lines {
+        for Line { text: line, .. } in &self.lines {
             // Names in it may come from a stranger's file.
             let line = shorten(&plain(line).replace('\n', "\u{fffd}"));
             // Where stderr takes nothing, the code has to say it all.
@@ -65,10 +89,15 @@ fn shorten(line: &str) -> String {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if let Error::Several { failed, .. } = error {
-            let lines = failed.into_iter().map(|(name, error)| format!("{name}: {error}")).collect();
+            let lines = failed.into_iter().map(|(name, error)| format!("{name}: {error}").into()).collect();
             return Self { code: code::ERROR, lines };
         }
-        Self::new(code_of(&error), error)
+        let next = suggest::for_error(&error).map(|next| format!("; {next}")).unwrap_or_default();
+        let line = Line {
+            text: format!("{error}{next}"),
+            unknown: if let Error::RefNotFound(name) = &error { Some(name.clone()) } else { None },
+        };
+        Self { code: code_of(&error), lines: vec![line] }
     }
 }
 

@@ -9,6 +9,7 @@ mod interrupt;
 mod output;
 mod progress;
 mod reader;
+mod suggest;
 mod table;
 mod usage;
 
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error),
     };
     tracing_subscriber::fmt()
-        .with_writer(|| output::PlainLines(std::io::stderr()))
+        .with_writer(|| output::PlainLines(progress::Stderr))
         .without_time()
         .with_target(false)
         .with_env_filter(

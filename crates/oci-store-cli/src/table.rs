@@ -57,7 +57,7 @@ fn drawn<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
 }
 
 /// `sha256:0123456789ab…`; anything but a digest stays as it is.
-fn short_digest(cell: &str) -> String {
+pub(crate) fn short_digest(cell: &str) -> String {
     match cell.parse::<oci_store::Digest>() {
         Ok(digest) => {
             let encoded = digest.encoded();

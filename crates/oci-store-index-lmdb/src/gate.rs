@@ -9,6 +9,10 @@
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Waits that last so long are told to who wants to know. It is one after the store's own lock, so they are rare.
+const NOTABLE: Duration = Duration::from_millis(100);
 
 /// A lock over all threads and processes.
 pub(crate) struct Gate {
@@ -23,8 +27,13 @@ impl Gate {
 
     /// Waits until nobody else is inside.
     pub(crate) fn enter(&self) -> io::Result<Entered<'_>> {
+        let began = Instant::now();
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         lock(&file)?;
+        let waited = began.elapsed();
+        if waited >= NOTABLE {
+            tracing::info!("waited {waited:.1?} for other transactions of the index to begin or end");
+        }
         Ok(Entered { file })
     }
 }

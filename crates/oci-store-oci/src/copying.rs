@@ -146,9 +146,11 @@ impl<'i> Intake<'i> {
         let began = Instant::now();
         while began.elapsed() < patience && !self.progress.cancelled() {
             if let Some(claim) = self.lease.claim(&descriptor.digest)? {
+                tracing::debug!("{}: waited {:.1?} for somebody else's copy", descriptor.digest, began.elapsed());
                 return self.copy_claimed(descriptor, claim);
             }
             if let Some(brought) = self.brought(descriptor)? {
+                tracing::debug!("{}: waited {:.1?} for somebody else's copy", descriptor.digest, began.elapsed());
                 return Ok(brought);
             }
             std::thread::sleep(PAUSE);

@@ -14,7 +14,7 @@ use crate::progress::Bar;
 
 pub(crate) fn check(context: &Context, args: &Check) -> Result<ExitCode> {
     let reader = context.reader()?;
-    let bar = Bar::new("check");
+    let bar = Bar::new(context, "check");
     let checked = reader.check(&args.refs, args.reading(), &bar)?;
     drop(bar);
     context.print(&checked_json(&checked), || checked_text(&checked))?;
@@ -29,7 +29,7 @@ pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[Place]) -> Res
     let sources = from.iter().map(|place| source::open(place, Limits::default())).collect::<Result<Vec<_>, _>>()?;
     let sources: Vec<&dyn ImageSource> = sources.iter().map(|source| &**source).collect();
     let store = context.options().create(false).open(context.path()?)?;
-    let bar = Bar::new("check");
+    let bar = Bar::new(context, "check");
     let repaired = store.repair(refs, &sources, &bar)?;
     drop(bar);
     let mut json = checked_json(&repaired.checked);

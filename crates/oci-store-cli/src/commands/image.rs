@@ -28,7 +28,7 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
         referrers: !args.no_referrers,
         allow_incomplete: args.allow_incomplete,
     };
-    let bar = Bar::new("import");
+    let bar = Bar::new(context, "import");
     let imported = store.import(&*source, &selection, &options, &bar)?;
     drop(bar);
     let json: Vec<_> = imported
@@ -60,7 +60,7 @@ pub(crate) fn export(context: &Context, args: Export) -> Result<()> {
         None => name_of(&reader, &image)?,
     };
     let options = ExportOptions { referrers: !args.no_referrers, verify: args.verify, sync: args.sync };
-    let bar = Bar::new("export");
+    let bar = Bar::new(context, "export");
     let exported = reader.export(&image, &to, &name, options, &bar)?;
     drop(bar);
     let digest = &exported.target.digest;

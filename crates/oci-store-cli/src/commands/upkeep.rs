@@ -76,7 +76,7 @@ pub(crate) fn prune(context: &Context, args: &Prune) -> Result<()> {
 
 pub(crate) fn maintain(context: &Context, budget: Duration) -> Result<ExitCode> {
     let store = context.options().create(false).open(context.path()?)?;
-    let bar = Bar::new("maintain");
+    let bar = Bar::new(context, "maintain");
     let Maintained { collected, checked, .. } = store.maintain(budget, &bar)?;
     drop(bar);
     let json = json!({ "collected": collected_json(&collected, false), "checked": checked_json(&checked) });

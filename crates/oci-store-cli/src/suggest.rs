@@ -1,0 +1,85 @@
+//! What to try next, behind an error: names that are close to one that is not there, and the command that helps.
+
+use oci_store::{Error, ImageSource, Layout, Limits, base};
+
+use crate::context::Context;
+
+/// As many names are compared at most, of at most so many bytes: an error is not to last.
+const NAMES: usize = 20_000;
+const LONGEST: usize = 128;
+/// As many are named.
+const FEW: usize = 3;
+
+/// For a ref that is not there: `; did you mean nginx:1.27? (`list` shows all refs)`.
+pub(crate) fn for_ref(context: &Context, name: &str) -> String {
+    let names = names(context);
+    if names.is_empty() {
+        return "; the store has no refs: `import` brings images".to_owned();
+    }
+    match close(name, names).as_slice() {
+        [] => "; `list` shows all refs".to_owned(),
+        found => format!("; did you mean {}? (`list` shows all refs)", found.join(", ")),
+    }
+}
+
+/// For all else, the command that helps, where there is one.
+pub(crate) fn for_error(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Base(base::Error::NoStore(_)) => Some("`import` makes one"),
+        Error::Base(base::Error::BlobNotFound(_)) => Some("`blobs` lists those that are"),
+        Error::Base(base::Error::Ambiguous { .. }) => Some("give more digits"),
+        Error::RefConflict(_) => Some("`inspect` shows what it names"),
+        error if error.is_no_space() => Some("`rm` and `gc` make room"),
+        _ => None,
+    }
+}
+
+/// From the folder alone: the error has been told, and nothing is to be waited for.
+fn names(context: &Context) -> Vec<String> {
+    let layout = context.path().ok().and_then(|path| Layout::open(path).ok());
+    let entries = layout.and_then(|layout| layout.with_limits(Limits::OWN).entries().ok()).unwrap_or_default();
+    entries.into_iter().filter_map(|entry| entry.name).collect()
+}
+
+/// The names that begin with this one, or differ from it in a few characters; the closest first.
+fn close(name: &str, names: Vec<String>) -> Vec<String> {
+    if name.is_empty() || name.len() > LONGEST {
+        return Vec::new();
+    }
+    // One wrong character in a short name, more in a longer one.
+    let most = (name.chars().count() / 4).clamp(1, 4);
+    let mut found: Vec<(usize, String)> = names
+        .into_iter()
+        .take(NAMES)
+        .filter(|known| known.len() <= LONGEST || known.starts_with(name))
+        .filter_map(|known| {
+            let distance = if known.starts_with(name) { 0 } else { strsim::osa_distance(name, &known) };
+            (distance <= most).then_some((distance, known))
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    found.into_iter().take(FEW).map(|(_, known)| known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::close;
+
+    fn found(name: &str) -> Vec<String> {
+        let names = ["nginx:1.27", "nginx:1.28", "app", "registry.example/team/service:v1"];
+        close(name, names.map(str::to_owned).to_vec())
+    }
+
+    #[test]
+    fn names_that_are_close_are_found_and_others_are_not() {
+        assert_eq!(found("nginx"), ["nginx:1.27", "nginx:1.28"]);
+        assert_eq!(found("ngnix:1.27"), ["nginx:1.27", "nginx:1.28"]);
+        assert_eq!(found("ap"), ["app"]);
+        assert_eq!(found("apq"), ["app"]);
+        assert_eq!(found("registry.exmaple/team/servce:v1"), ["registry.example/team/service:v1"]);
+        for far in ["", "x", "postgres", "xyz", "a/b/c"] {
+            assert_eq!(found(far), [""; 0], "{far}");
+        }
+    }
+}
