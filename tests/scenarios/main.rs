@@ -14,6 +14,7 @@ mod crowd;
 mod data;
 mod end;
 mod export;
+mod history;
 mod import;
 mod index_files;
 mod limits;

@@ -115,7 +115,7 @@ impl From<oci_store::cas::Error> for Failure {
 
 fn code_of(error: &Error) -> u8 {
     match error {
-        Error::RefNotFound(_) | Error::NotInSource { .. } => code::NOT_FOUND,
+        Error::RefNotFound(_) | Error::NotInSource { .. } | Error::NothingToUndo(_) => code::NOT_FOUND,
         Error::Base(base::Error::BlobNotFound(_)) => code::NOT_FOUND,
         Error::Base(base::Error::Ambiguous { .. }) => code::AMBIGUOUS,
         Error::Base(base::Error::Cancelled) => crate::interrupt::code(),

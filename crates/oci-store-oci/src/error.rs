@@ -39,6 +39,19 @@ pub enum Error {
     #[error("{0}: the ref is there already, or has changed meanwhile")]
     RefConflict(String),
 
+    /// There is no change of refs that could be undone: none of the ref of this name, or none at all.
+    #[error("{}", match .0 { Some(name) => format!("{}: no change of this ref is known", plain(name, NAME)), None => "no change of a ref is known".to_owned() })]
+    NothingToUndo(Option<String>),
+
+    /// A change of a ref can't be undone.
+    #[error("the last change of {name} can't be undone: {error}")]
+    NotUndone {
+        /// The ref.
+        name: String,
+        /// Why.
+        error: Box<Error>,
+    },
+
     /// A source has no entry of that name.
     #[error("{}: no such ref in {origin}{}", plain(.name, NAME), hint(.has))]
     NotInSource {
@@ -209,7 +222,9 @@ impl Error {
         match self {
             Self::Base(error) => says(error),
             Self::Io { path, source } | Self::Cas(cas::Error::Io { path, source }) => io(path, source),
-            Self::NotShown { error, .. } | Self::Stopped { error, .. } => error.by_base(says),
+            Self::NotShown { error, .. } | Self::Stopped { error, .. } | Self::NotUndone { error, .. } => {
+                error.by_base(says)
+            }
             _ => false,
         }
     }

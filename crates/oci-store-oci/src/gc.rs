@@ -43,6 +43,7 @@ impl Store {
             let forget = || base.update(|txn| refs::forget_removed(txn, now.saturating_sub(REMEMBERED)));
             base.with_reserve(Error::is_no_space, forget)?;
         }
+        self.prune_log()?;
         Ok(removed)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use oci_store_base::Condition;
 use oci_store_cas::attack::{Point, reached};
 
+use crate::history::{self, By, Operation};
 use crate::intake::{Image, Intake};
 use crate::progress::Progress;
 use crate::source::{Entry, ImageSource, PlatformSpec, pick, pick_from};
@@ -79,7 +80,7 @@ impl Store {
             Selection::One { source: from, name } => {
                 let entry = pick(source, *from, options.platform.as_ref())?;
                 let wanted = vec![(self.ref_for(source, &entry, *name)?, entry.descriptor)];
-                let (imported, mut failed) = self.import_group(source, wanted, options, progress)?;
+                let (imported, mut failed) = self.import_group(source, wanted, options, progress, &mut None)?;
                 failed.pop().map_or(Ok(imported), |(_, error)| Err(error))
             }
             Selection::All => self.import_all(source, options, progress),
@@ -106,6 +107,7 @@ impl Store {
         }
         let (mut imported, mut failed) = (Vec::new(), Vec::new());
         let total = named.len();
+        let mut changes = None;
         for group in named.chunks(GROUP) {
             let mut wanted = Vec::new();
             for name in group {
@@ -116,7 +118,7 @@ impl Store {
                     Err(error) => failed.push(((*name).clone(), error)),
                 }
             }
-            let (good, bad) = match self.import_group(source, wanted, options, progress) {
+            let (good, bad) = match self.import_group(source, wanted, options, progress, &mut changes) {
                 // Nothing is wrong with the images: those to come would fail by it as well.
                 Err(error) if total > 1 && error.hinders_all() => {
                     return Err(Error::Stopped { error: Box::new(error), imported: imported.len(), total });
@@ -149,6 +151,7 @@ impl Store {
         wanted: Vec<(RefName, Descriptor)>,
         options: &ImportOptions,
         progress: &dyn Progress,
+        changes: &mut Option<u64>,
     ) -> Result<(Vec<Imported>, Vec<(RefName, Error)>)> {
         let mut intake = Intake::new(self, source, progress, false)?;
         let mut failed = Vec::new();
@@ -183,16 +186,20 @@ impl Store {
             let images: Vec<&Image> = good.iter().map(|(_, image)| image).collect();
             let published = intake.publish(&images, &mut |txn| {
                 let mut generation = 0;
+                let by = By::new(txn.view(), Operation::Import, *changes)?;
                 for (Imported { name, target, incomplete }, _) in &good {
                     // The same again is no change: no new generation, and index.json stays as it is.
                     generation = match refs::get(txn.view(), name)? {
                         Some(old) if old.target.digest == target.digest && old.incomplete == *incomplete => generation,
-                        _ => refs::set(txn, name, target, *incomplete, Condition::Any)?,
+                        _ => history::set(txn, by, name, target, *incomplete, Condition::Any)?,
                     };
                 }
-                Ok(generation.max(refs::generation(txn.view())?))
+                Ok((by.group, generation.max(refs::generation(txn.view())?)))
             })?;
-            if let Some(generation) = published {
+            if let Some((group, generation)) = published {
+                if generation >= group {
+                    *changes = Some(group);
+                }
                 let done = || match good.as_slice() {
                     [(one, _)] => format!("the ref {} is set", one.name),
                     several => format!("{} refs are set", several.len()),

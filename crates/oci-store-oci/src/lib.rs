@@ -17,6 +17,7 @@ mod export;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gc;
+mod history;
 mod import;
 mod index_json;
 mod intake;
@@ -49,6 +50,7 @@ pub use descriptor::{Descriptor, REF_NAME};
 pub use destination::{ExportOptions, Exported};
 pub use document::{Child, Role, children};
 pub use error::{Error, Result};
+pub use history::{Change, Operation, Undone};
 pub use import::{ImportOptions, Imported, Selection};
 pub use layout::Layout;
 pub use maintain::Maintained;

@@ -8,6 +8,7 @@
 
 use oci_store_base::Condition;
 
+use crate::history::{self, By, Operation};
 use crate::intake::{Image, Intake};
 use crate::layout::Layout;
 use crate::source::ImageSource;
@@ -61,12 +62,13 @@ impl Store {
             }
             let images: Vec<&Image> = good.iter().map(|(_, _, image, _)| image).collect();
             let published = intake.publish(&images, &mut |txn| {
+                let by = By::new(txn.view(), Operation::TakenIn, None)?;
                 for (adopt, entry, _, incomplete) in &good {
                     match adopt {
                         // Whatever was decided about it before has to hold now.
                         Adopt::Ref(name) if !is_newer(txn.view(), generation, name, entry)? => {}
                         Adopt::Ref(name) => {
-                            refs::set(txn, name, entry, *incomplete, Condition::Any)?;
+                            history::set(txn, by, name, entry, *incomplete, Condition::Any)?;
                         }
                         Adopt::Pin => {
                             refs::add_unnamed(txn, refs::PIN, entry)?;

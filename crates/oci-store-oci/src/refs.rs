@@ -195,7 +195,7 @@ fn bare(mut descriptor: Descriptor) -> Descriptor {
     descriptor
 }
 
-fn each_record(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Data) -> Result<()>) -> Result<()> {
+pub(crate) fn each_record(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Data) -> Result<()>) -> Result<()> {
     each_record_of(view, kind, "", visit)
 }
 
@@ -216,10 +216,10 @@ pub(crate) fn removed(view: View<'_>, key: &str) -> Result<Option<Removed>> {
     view.data(Space::Store, REMOVED, key)?.map(|data| decode(&data)).transpose()
 }
 
-/// All that is remembered of what was removed.
-pub(crate) fn all_removed(view: View<'_>) -> Result<Vec<Data>> {
+/// All records of a type, as they are.
+pub(crate) fn all(view: View<'_>, kind: &str) -> Result<Vec<Data>> {
     let mut all = Vec::new();
-    each_record(view, REMOVED, &mut |data| {
+    each_record(view, kind, &mut |data| {
         all.push(data);
         Ok(())
     })?;

@@ -13,7 +13,7 @@ use crate::media_type::is_document;
 use crate::shown::{Found as Shown, read_own};
 use crate::source::Limits;
 use crate::store::OpenOptions;
-use crate::{Descriptor, Error, RefName, Result, Store, check, refs};
+use crate::{Descriptor, Error, RefName, Result, Store, check, history, refs};
 
 /// What a reindex has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,8 +71,11 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
         Some(Err(_)) | None => listed_entries(root)?,
     };
     // Before the refs: one that is there again has none.
-    if let Some(removed) = rebuild.old_view(|view| refs::all_removed(view).map_err(to_base)) {
-        carry_removed(rebuild, removed)?;
+    if let Some(removed) = rebuild.old_view(|view| refs::all(view, refs::REMOVED).map_err(to_base)) {
+        carry(rebuild, removed, refs::restore_removed)?;
+    }
+    if let Some(log) = rebuild.old_view(|view| refs::all(view, history::LOG).map_err(to_base)) {
+        carry(rebuild, log, history::restore)?;
     }
     for group in entries.chunks(GROUP) {
         let (mut read, mut known) = (Vec::new(), HashMap::new());
@@ -108,19 +111,23 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
     Ok(())
 }
 
-/// What was removed stays removed, for the files that were read before.
-fn carry_removed(rebuild: &Rebuild<'_>, removed: oci_store_base::Result<Vec<Data>>) -> Result<()> {
-    match removed {
-        Ok(removed) => {
-            for group in removed.chunks(GROUP) {
-                rebuild.update(|txn| group.iter().try_for_each(|old| refs::restore_removed(txn, old)))?;
+/// What was removed stays removed, for the files that were read before; and what changed refs is still known.
+fn carry(
+    rebuild: &Rebuild<'_>,
+    records: oci_store_base::Result<Vec<Data>>,
+    restore: fn(&mut Txn<'_>, &Data) -> oci_store_base::Result<()>,
+) -> Result<()> {
+    match records {
+        Ok(records) => {
+            for group in records.chunks(GROUP) {
+                rebuild.update(|txn| group.iter().try_for_each(|old| restore(txn, old)))?;
             }
             Ok(())
         }
         Err(error) if error.as_io().is_some() => Err(error.into()),
         // A courtesy that is lost with a damaged index.
         Err(error) => {
-            tracing::debug!("what was removed lately is forgotten: {error}");
+            tracing::debug!("what was removed lately, or what changed refs, is forgotten: {error}");
             Ok(())
         }
     }

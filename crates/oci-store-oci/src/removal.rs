@@ -1,11 +1,13 @@
 //! Removing refs: by their names, and by a policy.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oci_store_base::Txn;
 
+use crate::history::{self, By, Operation};
 use crate::{Error, Ref, RefName, Result, Store, refs};
 
 /// As many are removed in one transaction: a disk that is full has room for a small one only.
@@ -84,9 +86,11 @@ impl Store {
     /// [`Error::NotShown`]; those of the base store.
     pub fn remove_refs(&self, names: &[RefName]) -> Result<Vec<Option<Ref>>> {
         let mut groups = names.chunks(GROUP);
+        let changes = Cell::new(None);
         self.remove_in_groups(|| {
             let Some(names) = groups.next() else { return Ok(None) };
-            self.remove_group(|txn| names.iter().map(|name| refs::remove(txn, name)).collect()).map(Some)
+            let remove = |txn: &mut Txn<'_>, by| names.iter().map(|name| history::remove(txn, by, name)).collect();
+            self.remove_group(Operation::Rm, &changes, remove).map(Some)
         })
     }
 
@@ -117,18 +121,19 @@ impl Store {
             return Ok(would.into_iter().flat_map(|(_, chosen)| chosen).collect());
         }
         let mut names: VecDeque<String> = would.into_iter().map(|(name, _)| name).collect();
+        let changes = Cell::new(None);
         let removed = self.remove_in_groups(|| {
             if names.is_empty() {
                 return Ok(None);
             }
             let mut done = 0;
-            let removed = self.remove_group(|txn| {
+            let removed = self.remove_group(Operation::Prune, &changes, |txn, by| {
                 done = 0;
                 let mut group = Vec::new();
                 for name in &names {
                     let chosen = policy.choose(refs::of(txn.view(), name)?, now);
                     for found in chosen.iter().take(GROUP - group.len()) {
-                        group.push(refs::remove(txn, &found.name)?);
+                        group.push(history::remove(txn, by, &found.name)?);
                     }
                     if group.len() == GROUP {
                         break;
@@ -143,12 +148,24 @@ impl Store {
         Ok(removed.into_iter().flatten().collect())
     }
 
-    /// One transaction that removes, on a full disk too.
+    /// One transaction that removes, on a full disk too. `changes` is the number that all transactions of one call have in
+    /// the log.
     fn remove_group(
         &self,
-        mut remove: impl FnMut(&mut Txn<'_>) -> Result<Vec<Option<(u64, Ref)>>>,
+        operation: Operation,
+        changes: &Cell<Option<u64>>,
+        mut remove: impl FnMut(&mut Txn<'_>, By) -> Result<Vec<Option<(u64, Ref)>>>,
     ) -> Result<Vec<Option<(u64, Ref)>>> {
-        self.base().with_reserve(Error::is_no_space, || self.base().update(&mut remove))
+        let (by, removed) = self.base().with_reserve(Error::is_no_space, || {
+            self.base().update(|txn| {
+                let by = By::new(txn.view(), operation, changes.get())?;
+                Ok::<_, Error>((by, remove(txn, by)?))
+            })
+        })?;
+        if removed.iter().any(Option::is_some) {
+            changes.set(Some(by.group));
+        }
+        Ok(removed)
     }
 
     /// Removes group by group until there is none, or one fails; then shows what is removed.

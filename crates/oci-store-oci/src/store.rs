@@ -7,6 +7,7 @@ use oci_store_cas::{Cas, Digest};
 
 use crate::check::closure;
 use crate::document::{Child, Role, children};
+use crate::history::{self, By, Operation};
 use crate::source::{Content, Entry, ImageSource, Limits, read_document};
 use crate::{Descriptor, Error, Ref, RefName, Result, media_type, refs};
 
@@ -163,7 +164,8 @@ impl Store {
                 return Err(Error::Incomplete(missing));
             }
             txn.touch_blob(&descriptor.digest)?;
-            let generation = refs::set(txn, name, &descriptor, incomplete, condition)?;
+            let by = By::new(txn.view(), Operation::Tag, None)?;
+            let generation = history::set(txn, by, name, &descriptor, incomplete, condition)?;
             Ok((generation, descriptor))
         })?;
         self.project(generation).map_err(Error::not_shown(format_args!("the ref {name} is set")))?;
@@ -172,7 +174,7 @@ impl Store {
 
     /// Sees to it that the edges of documents below `root` are known under the types that name them: a blob that
     /// came in as a leaf may be named as a manifest, and so may one that was missing when its parent was read.
-    fn read_edges(&self, txn: &mut base::Txn<'_>, root: &Descriptor) -> Result<()> {
+    pub(crate) fn read_edges(&self, txn: &mut base::Txn<'_>, root: &Descriptor) -> Result<()> {
         let mut stack = vec![(root.digest.clone(), Some(root.clone()))];
         let mut seen = HashSet::new();
         while let Some((digest, named)) = stack.pop() {
@@ -210,9 +212,8 @@ impl Store {
             if from == to {
                 return Ok(old.generation);
             }
-            refs::set(txn, to, &old.target, old.incomplete, Condition::Absent)?;
-            let removed = refs::remove(txn, from)?;
-            Ok::<_, Error>(removed.map_or(old.generation, |(generation, _)| generation))
+            let by = By::new(txn.view(), Operation::Rename, None)?;
+            history::rename(txn, by, &old, to)
         })?;
         self.project(generation).map_err(Error::not_shown(format_args!("the ref {from} is now {to}")))
     }

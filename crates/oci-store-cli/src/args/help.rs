@@ -11,7 +11,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("In and out", &["import", "export"]),
     ("Look", &["list", "inspect", "cat", "resolve", "blobs"]),
     ("Ask", &["why", "du", "stats", "lease"]),
-    ("Names", &["tag", "rename", "rm", "prune", "pin", "unpin"]),
+    ("Names", &["tag", "rename", "rm", "prune", "log", "undo", "pin", "unpin"]),
     ("Upkeep", &["gc", "check", "maintain", "reindex", "index"]),
     ("Data", &["data", "blob-data"]),
     ("Setup", &["completion", "man", "version"]),
@@ -71,6 +71,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("rename", &["oci-store rename app:1 app:old"]),
     ("rm", &["oci-store rm app:1 app:2", "oci-store rm app:1 && oci-store gc              # and what only it needed"]),
+    ("log", &["oci-store log", "oci-store log app:1 --limit 1"]),
+    (
+        "undo",
+        &[
+            "oci-store rm app:1 && oci-store undo            # app:1 is back, if no gc came in between",
+            "oci-store undo app:1",
+        ],
+    ),
     ("pin", &["oci-store pin 0c45", "oci-store pin                                   # lists them"]),
     ("unpin", &["oci-store unpin 0c45"]),
     (

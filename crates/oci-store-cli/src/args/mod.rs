@@ -12,7 +12,7 @@ pub(crate) use care::{Check, Prune};
 pub(crate) use data::{BlobDataCommand, DataCommand};
 pub(crate) use help::command;
 pub(crate) use image::{Export, Import};
-pub(crate) use questions::{Du, LeaseCommand, Why};
+pub(crate) use questions::{Du, LeaseCommand, Log, Undo, Why};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -131,6 +131,10 @@ pub(crate) enum Command {
         /// Its new name, which is not there yet
         to: RefName,
     },
+    /// Show what changed which ref, the last change first
+    Log(Log),
+    /// Undo the last change of a ref, or all that the last command changed, as long as the blobs are there
+    Undo(Undo),
     /// Keep an image without a name
     Pin {
         /// A ref, a digest, or the beginning of one; none: list the pins

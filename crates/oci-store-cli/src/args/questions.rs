@@ -28,3 +28,20 @@ pub(crate) enum LeaseCommand {
     /// List leases, live and dead: what running commands keep
     Ls,
 }
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Log {
+    /// A ref, also one that is gone; none: all
+    #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
+    pub(crate) name: Option<RefName>,
+    /// At most so many changes
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Undo {
+    /// The ref whose last change is to be undone, also one that is gone; none: all that the last command changed
+    #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
+    pub(crate) name: Option<RefName>,
+}

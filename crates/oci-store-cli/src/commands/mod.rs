@@ -1,6 +1,7 @@
 mod blobs;
 mod check;
 mod data;
+mod history;
 mod image;
 mod inspect;
 mod refs;
@@ -28,6 +29,8 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Rm { flagged, refs } => refs::rm(context, flagged.into_iter().chain(refs)),
         Command::Tag { source, target, new } => refs::tag(context, &source, &target, new),
         Command::Rename { from, to } => refs::rename(context, &from, &to),
+        Command::Log(args) => history::log(context, &args),
+        Command::Undo(args) => history::undo(context, &args),
         Command::Pin { image: Some(image) } => refs::pin(context, &image),
         Command::Pin { image: None } => refs::pins(context),
         Command::Unpin { image } => refs::unpin(context, &image),

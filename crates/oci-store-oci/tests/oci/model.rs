@@ -127,6 +127,7 @@ fn case(bench: &Bench, seed: u64) {
         assert_eq!(unnamed(store.root()), without, "{}", context());
         let wanted = if step.starts_with("gc") { model.kept(&images) } else { model.there.clone() };
         assert_eq!(files(store.root()), wanted, "{}", context());
+        assert_logged(&store, &context());
         if !seed.is_multiple_of(8) {
             continue;
         }
@@ -137,6 +138,17 @@ fn case(bench: &Bench, seed: u64) {
             let why = store.why(&digest.to_string(), 1).unwrap();
             assert_eq!(!why.paths.is_empty(), kept.contains(digest), "{digest}, {}", context());
         }
+    }
+}
+
+/// The last change of each ref says what it is now.
+fn assert_logged(store: &Store, context: &str) {
+    let log = store.log(None, usize::MAX).unwrap();
+    for text in NAMES {
+        let last = log.iter().find(|change| change.name == text || change.from.as_deref() == Some(text));
+        let said = last.and_then(|change| change.new.clone().filter(|_| change.name == text));
+        let found = store.get_ref(&name(text)).unwrap().map(|found| found.target.digest);
+        assert_eq!(said, found, "{text}: {last:?}, {context}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the store says of itself, against what is done to it.
 
 use oci_store_oci::questions::{Amount, Holder};
-use oci_store_oci::{Extent, RefName};
+use oci_store_oci::{Condition, Extent, RefName};
 
 use crate::common::{Bench, Random, benches, files, import_all, name, path_of, sweep};
 use crate::images::Images;
@@ -104,5 +104,37 @@ fn leases_are_seen_and_not_taken() {
         assert_eq!(store.base().look_at_leases().unwrap(), []);
         assert!(store.why(&image.digest.to_string(), 9).unwrap().paths.is_empty());
         assert_eq!(store.stats().unwrap().garbage.blobs, 3);
+    }
+}
+
+#[test]
+fn a_gc_forgets_changes_of_long_ago() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let image = images.simple("one");
+        images.name("one", &image);
+        import_all(&store, &images).unwrap();
+        store.tag("one", &name("two"), Condition::Any).unwrap();
+        let later = |generations: u64| {
+            store
+                .base()
+                .update(|txn| {
+                    let generation = txn.view().number("refs")?;
+                    txn.set_number("refs", generation + generations)
+                })
+                .unwrap();
+        };
+        later(10_500);
+        store.gc(Extent::Changed, false).unwrap();
+        assert_eq!(store.log(None, 9).unwrap().len(), 2, "nothing is begun for so little");
+        store.tag("one", &name("three"), Condition::Any).unwrap();
+        later(600);
+        assert_eq!(store.gc(Extent::Changed, true).unwrap().blobs, 0);
+        assert_eq!(store.log(None, 9).unwrap().len(), 3, "a dry run changes nothing");
+        store.gc(Extent::Changed, false).unwrap();
+        let log = store.log(None, 9).unwrap();
+        assert_eq!(log.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(), ["three"]);
+        assert!(store.get_ref(&name("one")).unwrap().is_some());
     }
 }
