@@ -10,6 +10,9 @@ over_each_index!(
     an_export_into_a_layout_of_theirs_keeps_what_is_theirs,
     what_umoci_made_from_nothing_is_imported,
     an_archive_by_skopeo_is_imported,
+    skopeo_reads_what_export_packed,
+    skopeo_reads_what_export_packed_for_docker,
+    an_archive_that_is_piped_is_read_by_skopeo,
 );
 
 fn both_tools_read_what_export_wrote(world: &World) {
@@ -72,4 +75,54 @@ fn an_archive_by_skopeo_is_imported(world: &World) {
     world.ok("import --dref v1 unnamed.tar");
     world.ok("check --read-data");
     tools.assert_agree("import");
+}
+
+fn skopeo_reads_what_export_packed(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    world.ok("import --all hello");
+    for archive in ["x.tar", "x.tar.gz", "x.tar.zst"] {
+        world.ok(&format!("export latest v1 {archive}"));
+        for name in ["latest", "v1"] {
+            tools.run(&format!("skopeo copy oci-archive:{archive}:{name} oci:{archive}.out:{name}"));
+            assert_eq!(tools.digest(&format!("{archive}.out:{name}")), world.digest(name), "{archive}");
+        }
+        assert_eq!(blobs_of(&world.path(&format!("{archive}.out"))), world.blob_files(), "{archive}");
+    }
+    assert!(world.shell("mkdir unpacked && tar -C unpacked -xf x.tar"));
+    assert_eq!(tools.names("unpacked"), ["latest", "v1"]);
+    tools.run("umoci unpack --rootless --image unpacked:v1 bundle");
+    assert_eq!(world.read("bundle/rootfs/etc/greeting"), b"Hello from an OCI image.\n");
+}
+
+/// skopeo takes layers out of such an archive as Docker has them, uncompressed: what it keeps are the config and the
+/// layers' diff IDs in it. The same file is an OCI archive, from which it takes them as they are.
+fn skopeo_reads_what_export_packed_for_docker(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    world.ok("import --sref latest --dref hello:latest hello");
+    world.ok("import --sref v1 --dref localhost:5000/a/hello:1 hello");
+    world.ok("export --all docker-archive:d.tar");
+    for name in ["hello:latest", "localhost:5000/a/hello:1"] {
+        tools.run(&format!("skopeo copy docker-archive:d.tar:{name} dir:taken"));
+        let taken: serde_json::Value = serde_json::from_slice(&world.read("taken/manifest.json")).unwrap();
+        let shown = world.json(&format!("inspect {name}"));
+        let manifest: serde_json::Value = serde_json::from_slice(world.run(&format!("cat {name}")).bytes()).unwrap();
+        assert_eq!(taken["config"]["digest"], manifest["config"]["digest"], "{shown}");
+        let config = world.run(&format!("cat {}", manifest["config"]["digest"].as_str().unwrap()));
+        let config: serde_json::Value = serde_json::from_slice(config.bytes()).unwrap();
+        let layers: Vec<_> = taken["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].clone()).collect();
+        assert_eq!(serde_json::Value::from(layers), config["rootfs"]["diff_ids"]);
+        tools.run(&format!("skopeo copy oci-archive:d.tar:{name} oci:kept:{name}"));
+        assert_eq!(tools.digest(&format!("kept:{name}")), world.digest(name));
+    }
+    tools.run("skopeo copy docker-archive:d.tar:hello:latest oci:back:hello");
+    world.ok("import --dref back back");
+    world.ok("check --read-data back");
+}
+
+fn an_archive_that_is_piped_is_read_by_skopeo(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    world.ok("import --all hello");
+    std::fs::write(world.path("piped.tar"), world.run("export v1 -").bytes()).unwrap();
+    tools.run("skopeo copy oci-archive:piped.tar oci:out:v1");
+    assert_eq!(tools.digest("out:v1"), world.digest("v1"));
 }

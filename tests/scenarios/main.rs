@@ -14,6 +14,7 @@ mod crowd;
 mod data;
 mod end;
 mod export;
+mod export_archive;
 mod history;
 mod import;
 mod index_files;

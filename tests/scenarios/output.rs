@@ -37,7 +37,7 @@ fn json_of_every_command_has_its_keys(world: &World) {
     has("import --all hello", &["ref", "digest", "incomplete"]);
     let list = has("list", &["ref", "digest", "mediaType", "size", "incomplete", "updated"]);
     let digest = digest_of(&list[0]);
-    has("export v1 out", &["ref", "digest", "blobs", "bytes"]);
+    has("export v1 out", &["images", "blobs", "bytes"]);
     has("tag v1 v2", &["ref", "digest"]);
     has("pin v2", &["digest"]);
     has("pin", &["digest", "mediaType", "size"]);
@@ -99,7 +99,7 @@ fn usage_errors_are_one_line_too(world: &World) {
         "data",
         "data frobnicate",
         "index convert",
-        "export a b c",
+        "export",
         "resolve",
         "gc --no-such",
     ] {

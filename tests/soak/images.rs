@@ -5,7 +5,9 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use oci_store::{Algorithm, Digest, Expect, ExportOptions, ImportOptions, Layout, Progress, Selection};
+use oci_store::{
+    Algorithm, Destination, Digest, Expect, ExportOptions, ImportOptions, Layout, Outgoing, Progress, Selection,
+};
 
 use crate::outcome::{End, Failed, Outcome};
 use crate::record::Call;
@@ -107,8 +109,9 @@ impl Worker {
                 }
                 let options = ExportOptions::default();
                 let pace = worker.pace();
-                let exported = worker.store.export(name, to, &name_of(as_name)?, options, &pace)?;
-                Ok(exported.target.digest.to_string())
+                let image = [Outgoing { image: name.to_owned(), name: name_of(as_name)? }];
+                let exported = worker.store.export(&image, Destination::Folder(to), &options, &pace)?;
+                Ok(exported.images.first().map(|(_, target)| target.digest.to_string()).unwrap_or_default())
             };
             let done = run();
             let answer = crate::thread::answer(&done);

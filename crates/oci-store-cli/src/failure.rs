@@ -115,12 +115,14 @@ impl From<oci_store::cas::Error> for Failure {
 
 fn code_of(error: &Error) -> u8 {
     match error {
-        Error::RefNotFound(_) | Error::NotInSource { .. } | Error::NothingToUndo(_) => code::NOT_FOUND,
+        Error::RefNotFound(_) | Error::NotInSource { .. } | Error::NothingToUndo(_) | Error::NoPlatform { .. } => {
+            code::NOT_FOUND
+        }
         Error::Base(base::Error::BlobNotFound(_)) => code::NOT_FOUND,
         Error::Base(base::Error::Ambiguous { .. }) => code::AMBIGUOUS,
         Error::Base(base::Error::Cancelled) => crate::interrupt::code(),
         Error::Base(base::Error::InvalidPrefix { .. } | base::Error::InvalidName { .. }) => code::USAGE,
-        Error::InvalidRef { .. } => code::USAGE,
+        Error::InvalidRef { .. } | Error::InvalidPlace { .. } => code::USAGE,
         _ => code::ERROR,
     }
 }

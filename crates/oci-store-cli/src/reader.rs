@@ -1,12 +1,11 @@
 //! What commands that only read see: the store, or, where there is no right to write it, the folder as an image layout.
 
 use std::io::Read;
-use std::path::Path;
 
 use oci_store::cas::VerifyReader;
 use oci_store::{
-    Checked, Descriptor, ExportOptions, Exported, ImageSource, Layout, Progress, Reading, Ref, RefName, Result, Store,
-    oci,
+    Checked, Descriptor, Destination, ExportOptions, Exported, ImageSource, Layout, Outgoing, Progress, Reading, Ref,
+    RefName, Result, Store, oci,
 };
 
 /// Refs fetched at once.
@@ -103,15 +102,14 @@ impl Reader {
 
     pub(crate) fn export(
         &self,
-        image: &str,
-        to: &Path,
-        name: &RefName,
-        options: ExportOptions,
+        images: &[Outgoing],
+        to: Destination<'_>,
+        options: &ExportOptions,
         progress: &dyn Progress,
     ) -> Result<Exported> {
         match self {
-            Self::Store(store) => store.export(image, to, name, options, progress),
-            Self::Folder(layout) => layout.export(image, to, name, options, progress),
+            Self::Store(store) => store.export(images, to, options, progress),
+            Self::Folder(layout) => layout.export(images, to, options, progress),
         }
     }
 }

@@ -94,6 +94,17 @@ pub enum Error {
     #[error("{}{}", .0.first().map(ToString::to_string).unwrap_or_default(), if .0.len() > 1 { format!(" (and {} more)", .0.len() - 1) } else { String::new() })]
     Incomplete(Vec<Missing>),
 
+    /// An image is not there for the platform that was asked for.
+    #[error("{}: not for {platform}{}", plain(.name, NAME), hint(.has))]
+    NoPlatform {
+        /// The image.
+        name: String,
+        /// What was asked for.
+        platform: String,
+        /// What there is.
+        has: Vec<String>,
+    },
+
     /// Bytes from a source are not what they should be.
     #[error("{origin}: {error}")]
     Source {

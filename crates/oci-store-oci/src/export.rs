@@ -1,101 +1,147 @@
-//! Export: images from the store into an image layout.
+//! Export: images from the store into an image layout, or an archive of one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use oci_store_base::{OWN_FOLDER, View};
-use oci_store_cas::Digest;
+use oci_store_base::{LeaseGuard, OWN_FOLDER, View};
 use oci_store_cas::attack::{Guard, Point, reached, without};
 
 use crate::check::{Missing, closure, referrers};
-use crate::destination::{ExportOptions, Exported, Plan, write};
+use crate::destination::{Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
 use crate::import::{ImportOptions, Selection};
+use crate::platform::narrow;
 use crate::progress::Progress;
-use crate::source::Content;
-use crate::{Error, RefName, Result, Store, refs};
+use crate::{Error, Result, Store, refs};
 
 impl Store {
-    /// Exports the image that `image` names (a ref, a digest, or the beginning of one) into the layout in the
-    /// folder `to`, under `name`. The layout is made if it is absent; other refs in it survive, also those of
-    /// another export at the same time. Blobs that are there are not copied again. Each file is whole or absent
-    /// at any moment; `index.json` comes last. A folder that is an OCI store is imported into.
+    /// Exports images.
+    ///
+    /// Into the layout in a folder: it is made if it is absent; other refs in it survive, also those of another export at
+    /// the same time. Blobs that are there are not copied again. Each file is whole or absent at any moment; `index.json`
+    /// comes last. A folder that is an OCI store is imported into, one image after the other.
+    ///
+    /// Into a file: it becomes an archive with these images alone, and is replaced as a whole, or not at all. A file that
+    /// is no archive is left alone. The same images give the same bytes, by the same version of this library.
     ///
     /// Idempotent.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`], [`Error::Incomplete`], [`Error::NotALayout`] if the folder has something else in
-    /// it; those of the base store.
+    /// [`Error::RefNotFound`], [`Error::Incomplete`], [`Error::NoPlatform`], [`Error::NotALayout`] if the folder has
+    /// something else in it, [`Error::Archive`] if the file is something else; [`Error::Document`] of an image that Docker
+    /// can't load, if that is to read it; those of the base store.
     pub fn export(
         &self,
-        image: &str,
-        to: &Path,
-        name: &RefName,
-        options: ExportOptions,
+        images: &[Outgoing],
+        mut to: Destination<'_>,
+        options: &ExportOptions,
         progress: &dyn Progress,
     ) -> Result<Exported> {
-        let plan = self.plan(image, options.referrers)?;
-        if to.join(OWN_FOLDER).exists() {
-            return self.export_to_store(&plan, to, name, options, progress);
+        let plan = self.plan(images, options)?;
+        if let Destination::Folder(to) = to
+            && to.join(OWN_FOLDER).exists()
+        {
+            return self.export_to_store(plan, to, options, progress);
         }
-        let open = |digest: &Digest| Ok(Box::new(self.base().read_blob(digest)?) as Box<dyn Content>);
-        write(plan, &open, to, name, options, progress)
+        write(plan, &self.as_source(), &mut to, options, progress)
     }
 
-    /// Names all that the image consists of in a lease, then looks again whether all is still there: what is seen
+    /// Names all that the images consist of in a lease, then looks again whether all is still there: what is seen
     /// after it was named stays.
-    fn plan(&self, image: &str, with_referrers: bool) -> Result<Plan> {
+    fn plan(&self, images: &[Outgoing], options: &ExportOptions) -> Result<Plan> {
+        let lease = self.base().lease("export")?;
+        let find = |view: View<'_>| {
+            let planned = images.iter().map(|outgoing| {
+                let (target, incomplete) = refs::find(view, &outgoing.image)?;
+                Ok(Planned { name: outgoing.name.clone(), target, incomplete })
+            });
+            planned.collect::<Result<Vec<_>>>()
+        };
+        // Parts of an index are read when all of it is kept; what it lacks may be of another part.
+        let (mut plan, mut missing) = self.keep(&lease, &find, options)?;
+        if let Some(platform) = &options.platform {
+            let mut narrowed = plan.images;
+            for image in &mut narrowed {
+                image.target = narrow(&self.as_source(), image.name.as_str(), &image.target, platform)?;
+            }
+            (plan, missing) = self.keep(&lease, &|_| Ok(narrowed.clone()), options)?;
+        }
+        if !missing.is_empty() {
+            return Err(Error::Incomplete(missing));
+        }
+        Ok(Plan { _lease: Some(lease), ..plan })
+    }
+
+    /// What the images that are found consist of, all of it named in the lease, and what they lack and should not.
+    fn keep(
+        &self,
+        lease: &LeaseGuard,
+        find: &dyn Fn(View<'_>) -> Result<Vec<Planned>>,
+        options: &ExportOptions,
+    ) -> Result<(Plan, Vec<Missing>)> {
+        let look = || self.base().view(|view| gather(view, find(view)?, options.referrers));
+        let mut named = HashSet::new();
+        let mut found = look()?;
+        reached(Point::Gathered);
         loop {
-            let lease = self.base().lease("export")?;
-            let (first, _) = self.base().view(|view| gather(view, image, with_referrers))?;
-            reached(Point::Gathered);
-            lease.name(&first.blobs.keys().cloned().collect::<Vec<_>>())?;
+            let new: Vec<_> = found.0.blobs.keys().filter(|digest| !named.contains(*digest)).cloned().collect();
+            lease.name(&new)?;
+            named.extend(new);
             reached(Point::ClosureNamed);
             if without(Guard::SecondLook) {
-                return Ok(Plan { _lease: Some(lease), ..first });
+                return Ok(found);
             }
-            let (plan, missing) = self.base().view(|view| gather(view, image, with_referrers))?;
-            let is_named = |digest| first.blobs.contains_key(digest);
-            if plan.target.digest != first.target.digest || !plan.blobs.keys().all(is_named) {
-                continue;
+            found = look()?;
+            if found.0.blobs.keys().all(|digest| named.contains(digest)) {
+                return Ok(found);
             }
-            if !missing.is_empty() && !plan.incomplete {
-                return Err(Error::Incomplete(missing));
-            }
-            return Ok(Plan { _lease: Some(lease), ..plan });
         }
     }
 
     fn export_to_store(
         &self,
-        plan: &Plan,
+        mut plan: Plan,
         to: &Path,
-        name: &RefName,
-        options: ExportOptions,
+        options: &ExportOptions,
         progress: &dyn Progress,
     ) -> Result<Exported> {
+        plan.check_names()?;
         let other = self.options.elsewhere().open(to)?;
-        let digest = plan.target.digest.to_string();
-        let selection = Selection::One { source: Some(&digest), name: Some(name) };
-        let import = ImportOptions { platform: None, referrers: options.referrers, allow_incomplete: plan.incomplete };
-        other.import(&self.as_source(), &selection, &import, progress)?;
-        Ok(Exported { target: plan.target.clone(), blobs: 0, bytes: 0 })
+        for image in &plan.images {
+            let digest = image.target.digest.to_string();
+            let selection = Selection::One { source: Some(&digest), name: Some(&image.name) };
+            let (referrers, allow_incomplete) = (options.referrers, image.incomplete);
+            let import = ImportOptions { platform: None, referrers, allow_incomplete };
+            other.import(&self.as_source(), &selection, &import, progress)?;
+        }
+        let images = plan.images.into_iter().map(|image| (image.name, image.target)).collect();
+        Ok(Exported { images, blobs: 0, bytes: 0 })
     }
 }
 
-/// What an image consists of at one moment, and what it lacks.
-fn gather(view: View<'_>, image: &str, with_referrers: bool) -> Result<(Plan, Vec<Missing>)> {
-    let (target, incomplete) = refs::find(view, image)?;
-    let found = closure(view, &target.digest)?;
-    let about = if with_referrers { referrers(view, &found)? } else { Vec::new() };
-    let mut plan = Plan { target, incomplete, blobs: HashMap::new(), referrers: Vec::new(), _lease: None };
-    let mut members = found.members;
-    for digest in about {
-        members.extend(closure(view, &digest)?.members);
-        plan.referrers.extend(refs::unnamed(view, refs::REFERRER, &digest)?);
+/// What images consist of at one moment, and what they lack and should not.
+fn gather(view: View<'_>, images: Vec<Planned>, with_referrers: bool) -> Result<(Plan, Vec<Missing>)> {
+    let mut plan = Plan { images: Vec::new(), blobs: HashMap::new(), referrers: Vec::new(), _lease: None };
+    let mut missing = Vec::new();
+    let mut about = HashSet::new();
+    for image in images {
+        let found = closure(view, &image.target.digest)?;
+        let digests = if with_referrers { referrers(view, &found)? } else { Vec::new() };
+        let mut members = found.members;
+        for digest in digests {
+            if about.insert(digest.clone()) {
+                members.extend(closure(view, &digest)?.members);
+                plan.referrers.extend(refs::unnamed(view, refs::REFERRER, &digest)?);
+            }
+        }
+        if let Some(bad) = members.iter().find(|member| member.damaged) {
+            return Err(Error::document(&bad.digest, "its bytes are damaged: import an image that has it again"));
+        }
+        plan.blobs.extend(members.into_iter().map(|member| (member.digest, member.size)));
+        if !image.incomplete {
+            missing.extend(found.missing);
+        }
+        plan.images.push(image);
     }
-    if let Some(bad) = members.iter().find(|member| member.damaged) {
-        return Err(Error::document(&bad.digest, "its bytes are damaged: import an image that has it again"));
-    }
-    plan.blobs.extend(members.into_iter().map(|member| (member.digest, member.size)));
-    Ok((plan, found.missing))
+    plan.referrers.sort_by(|a, b| a.digest.cmp(&b.digest));
+    Ok((plan, missing))
 }

@@ -3,17 +3,17 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::path::Path;
 
 use oci_store_base::Link;
 use oci_store_cas::{Digest, VerifyReader};
 
 use crate::check::{Checked, Closure, Fault, Member, Missing, Problem};
-use crate::destination::{ExportOptions, Exported, Plan, write};
+use crate::destination::{Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
 use crate::document::children;
+use crate::platform::narrow;
 use crate::progress::{Progress, passed};
 use crate::refs::INCOMPLETE;
-use crate::source::{Content, Entry, ImageSource, pick, read_document};
+use crate::source::{Entry, ImageSource, pick, read_document};
 use crate::{Descriptor, Error, Layout, Reading, RefName, Result};
 
 impl Layout {
@@ -131,48 +131,55 @@ impl Layout {
         }
     }
 
-    /// As [`Store::export`](crate::Store::export), from the files alone, which nobody should remove meanwhile.
+    /// As [`Store::export`](crate::Store::export), from the files alone, which nobody should remove meanwhile, and not into
+    /// another store.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`], [`Error::Incomplete`], [`Error::NotALayout`].
+    /// As [`Store::export`](crate::Store::export).
     pub fn export(
         &self,
-        image: &str,
-        to: &Path,
-        name: &RefName,
-        options: ExportOptions,
+        images: &[Outgoing],
+        mut to: Destination<'_>,
+        options: &ExportOptions,
         progress: &dyn Progress,
     ) -> Result<Exported> {
-        let target = self.find(image)?;
-        let mut plan = Plan { target, incomplete: false, blobs: HashMap::new(), referrers: Vec::new(), _lease: None };
-        let mut queue = vec![plan.target.clone()];
-        let mut sources: HashMap<Digest, Descriptor> = HashMap::new();
-        while let Some(root) = queue.pop() {
+        let mut plan = Plan { images: Vec::new(), blobs: HashMap::new(), referrers: Vec::new(), _lease: None };
+        for Outgoing { image, name } in images {
+            let mut target = self.find(image)?;
+            let incomplete = target.annotation(INCOMPLETE).is_some();
+            if let Some(platform) = &options.platform {
+                target = narrow(self, name.as_str(), &target, platform)?;
+            }
+            self.gather(&target, incomplete, options.referrers, &mut plan)?;
+            target.set_annotation(INCOMPLETE, None);
+            plan.images.push(Planned { name: name.clone(), target, incomplete });
+        }
+        plan.referrers.sort_by(|a, b| a.digest.cmp(&b.digest));
+        write(plan, self, &mut to, options, progress)
+    }
+
+    /// Adds to a plan what an image consists of, and with `referrers` what is about it.
+    fn gather(&self, target: &Descriptor, incomplete: bool, referrers: bool, plan: &mut Plan) -> Result<()> {
+        let mut queue = vec![(target.clone(), incomplete)];
+        while let Some((root, incomplete)) = queue.pop() {
             let (closure, members) = self.walk(&root)?;
-            if !closure.missing.is_empty() && root.annotation(INCOMPLETE).is_none() {
+            if !closure.missing.is_empty() && !incomplete {
                 return Err(Error::Incomplete(closure.missing));
             }
             for (_, descriptor) in members {
-                if plan.blobs.insert(descriptor.digest.clone(), descriptor.size).is_some() || !options.referrers {
-                    sources.entry(descriptor.digest.clone()).or_insert(descriptor);
+                if plan.blobs.insert(descriptor.digest.clone(), descriptor.size).is_some() || !referrers {
                     continue;
                 }
                 for referrer in self.referrers(&descriptor.digest)? {
                     if !plan.blobs.contains_key(&referrer.digest) {
+                        let incomplete = referrer.annotation(INCOMPLETE).is_some();
                         plan.referrers.push(referrer.clone());
-                        queue.push(referrer);
+                        queue.push((referrer, incomplete));
                     }
                 }
-                sources.insert(descriptor.digest.clone(), descriptor);
             }
         }
-        plan.target.set_annotation(INCOMPLETE, None);
-        let open = |digest: &Digest| -> Result<Box<dyn Content + '_>> {
-            let gone = || Error::from(oci_store_base::Error::BlobNotFound(digest.to_string()));
-            let content = self.fetch(sources.get(digest).ok_or_else(gone)?)?.ok_or_else(gone)?;
-            Ok(content)
-        };
-        write(plan, &open, to, name, options, progress)
+        Ok(())
     }
 
     /// All that an entry reaches, from its manifests: what is there, with its place in the closure, and what is

@@ -257,10 +257,17 @@ pub struct PlatformSpec {
 }
 
 impl PlatformSpec {
-    fn matches(&self, platform: &Platform) -> bool {
+    pub(crate) fn matches(&self, platform: &Platform) -> bool {
         self.os == platform.os().to_string()
             && self.architecture == platform.architecture().to_string()
             && self.variant.as_ref().is_none_or(|variant| platform.variant().as_ref() == Some(variant))
+    }
+}
+
+impl std::fmt::Display for PlatformSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
 }
 

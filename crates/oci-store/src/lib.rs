@@ -41,9 +41,9 @@ pub use oci_store_oci as oci;
 pub use oci_store_base::{Access, BlobFilter, BlobInfo, LeaseGuard, NewBlob, Space, Wait};
 pub use oci_store_cas::{Algorithm, BlobWriter, Digest, Expect};
 pub use oci_store_oci::{
-    Archive, Checked, Collected, Condition, Descriptor, Error, ExportOptions, Exported, Extent, Fault, ImageSource,
-    ImportOptions, Imported, Layout, Limits, Maintained, OpenOptions, Place, PlatformSpec, Policy, Progress, Reading,
-    Ref, RefName, Result, Selection, Store, Transport,
+    Archive, Checked, Collected, Compression, Condition, Descriptor, Destination, Error, ExportOptions, Exported,
+    Extent, Fault, Form, ImageSource, ImportOptions, Imported, Layout, Limits, Maintained, OpenOptions, Outgoing,
+    Packing, Place, PlatformSpec, Policy, Progress, Reading, Ref, RefName, Result, Selection, Store, Transport,
 };
 
 use std::path::Path;

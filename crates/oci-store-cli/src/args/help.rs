@@ -32,6 +32,9 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "oci-store export app:1 ./layout                 # new, or added to what is there",
             "oci-store export app:1 /srv/other-store         # into another store",
+            "oci-store export --all backup.tar.zst           # all images, in one archive",
+            "oci-store export app:1 - | ssh host oci-store import -",
+            "oci-store export --platform linux/amd64 app:1 docker-archive:- | docker load",
             "oci-store export --sref 0c45 --dref app:old ./layout",
         ],
     ),

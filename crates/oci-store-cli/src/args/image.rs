@@ -1,6 +1,4 @@
-//! Of `import` and `export`.
-
-use std::ffi::OsString;
+//! Of `import`.
 
 use bytesize::ByteSize;
 use clap::ValueHint;
@@ -58,27 +56,4 @@ fn at_most(most: u64) -> impl Fn(&str) -> Result<ByteSize, String> + Clone {
         size if size.as_u64() > most => Err(format!("more than {}", ByteSize(most))),
         size => Ok(size),
     }
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Export {
-    /// The ref in the store [default: the only one]
-    #[arg(long, value_name = "REF", add = ArgValueCompleter::new(complete::images))]
-    pub(crate) sref: Option<String>,
-    /// The image's name in the layout [default: the same name]
-    #[arg(long, value_name = "REF")]
-    pub(crate) dref: Option<RefName>,
-    /// Leave away what is about the image: signatures, SBOMs
-    #[arg(long)]
-    pub(crate) no_referrers: bool,
-    /// Hash the blobs that the destination has already
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// Make all durable before returning
-    #[arg(long)]
-    pub(crate) sync: bool,
-    /// The ref, if --sref is not given, and the layout's folder
-    #[arg(value_name = "[REF] DIR", required = true, num_args = 1..=2,
-        add = ArgValueCompleter::new(complete::images_and_paths))]
-    pub(crate) places: Vec<OsString>,
 }

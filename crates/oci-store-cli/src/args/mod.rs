@@ -3,6 +3,7 @@
 mod blobs;
 mod care;
 mod data;
+mod export;
 mod help;
 mod image;
 mod questions;
@@ -10,8 +11,9 @@ mod questions;
 pub(crate) use blobs::Blobs;
 pub(crate) use care::{Check, Prune};
 pub(crate) use data::{BlobDataCommand, DataCommand};
+pub(crate) use export::Export;
 pub(crate) use help::command;
-pub(crate) use image::{Export, Import};
+pub(crate) use image::Import;
 pub(crate) use questions::{Du, LeaseCommand, Log, Undo, Why};
 
 use std::ffi::OsString;
@@ -91,7 +93,7 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Import images from an image layout, in a folder or in a tar archive
     Import(Import),
-    /// Export an image into an image layout, new or existing
+    /// Export images into an image layout, new or existing, or into an archive of one
     Export(Export),
     /// List refs
     #[command(visible_alias = "ls", alias = "images")]

@@ -1,6 +1,7 @@
 mod blobs;
 mod check;
 mod data;
+mod export;
 mod history;
 mod image;
 mod inspect;
@@ -24,7 +25,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
     match command {
         Command::Import(import) => image::import(context, import),
-        Command::Export(export) => image::export(context, export),
+        Command::Export(export) => export::export(context, export),
         Command::List { prefix } => refs::list(context, &prefix),
         Command::Rm { flagged, refs } => refs::rm(context, flagged.into_iter().chain(refs)),
         Command::Tag { source, target, new } => refs::tag(context, &source, &target, new),

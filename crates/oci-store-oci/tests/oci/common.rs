@@ -11,8 +11,8 @@ use oci_store_index_lmdb::LmdbBackend;
 use oci_store_index_sqlite::SqliteBackend;
 use oci_store_oci::media_type::is_document;
 use oci_store_oci::{
-    Descriptor, Error, ExportOptions, Extent, ImageSource, ImportOptions, Imported, OpenOptions, RefName, Result,
-    Selection, Store,
+    Descriptor, Destination, Error, ExportOptions, Exported, Extent, ImageSource, ImportOptions, Imported, OpenOptions,
+    Outgoing, Progress, RefName, Result, Selection, Store,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -98,7 +98,22 @@ pub(crate) fn incomplete() -> ImportOptions {
 }
 
 pub(crate) fn export(store: &Store, image: &str, to: &Path, name: &str) -> Result<()> {
-    store.export(image, to, &name.parse().unwrap(), ExportOptions::default(), &()).map(drop)
+    export_with(store, image, to, name, &ExportOptions::default(), &()).map(drop)
+}
+
+pub(crate) fn export_with(
+    store: &Store,
+    image: &str,
+    to: &Path,
+    name: &str,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Exported> {
+    store.export(&[outgoing(image, name)], Destination::Folder(to), options, progress)
+}
+
+pub(crate) fn outgoing(image: &str, as_name: &str) -> Outgoing {
+    Outgoing { image: image.to_owned(), name: name(as_name) }
 }
 
 /// A gc that looks at everything.

@@ -1,12 +1,12 @@
 use std::fs;
 use std::sync::Barrier;
 
-use oci_store_oci::{Error, ExportOptions, ImageSource, Layout, Progress, Store};
+use oci_store_oci::{Destination, Error, ExportOptions, ImageSource, Layout, Progress, Store};
 use serde_json::{Value, json};
 
 use crate::common::{
-    Bench, assert_sound, benches, export, files, import, import_all, import_with, incomplete, index_json, listed,
-    listed_names, name, names, overwrite, path_of, refs, sweep, unnamed, walk_files,
+    Bench, assert_sound, benches, export, export_with, files, import, import_all, import_with, incomplete, index_json,
+    listed, listed_names, name, names, outgoing, overwrite, path_of, refs, sweep, unnamed, walk_files,
 };
 use crate::images::{Images, digest};
 
@@ -29,26 +29,27 @@ fn an_image_goes_out_with_what_is_about_it() {
         let images = sample();
         import_all(&store, &images).unwrap();
         let to = bench.beside("out");
-        let done = store.export("v1", &to, &name("x:1"), ExportOptions::default(), &()).unwrap();
-        assert_eq!(done.target.digest, refs(&store)["v1"]);
+        let done = export_with(&store, "v1", &to, "x:1", &ExportOptions::default(), &()).unwrap();
+        let target = done.images[0].1.clone();
+        assert_eq!(target.digest, refs(&store)["v1"]);
         assert_eq!(
             (done.blobs, done.bytes),
             (files(&to).len() as u64, files(&to).iter().map(|d| images.blobs[d].len() as u64).sum())
         );
-        assert_eq!(listed_names(&to), [("x:1".to_owned(), done.target.digest.clone())].into());
+        assert_eq!(listed_names(&to), [("x:1".to_owned(), target.digest.clone())].into());
         assert_eq!(unnamed(&to).len(), 2);
         for entry in listed(&to) {
             assert!(walk_files(&to, &entry).1.is_empty());
         }
         assert_eq!(names(&to), ["blobs", "index.json", "oci-layout"]);
         // What is there is not copied again; what is damaged is, if it is looked at.
-        assert_eq!(store.export("v1", &to, &name("x:1"), ExportOptions::default(), &()).unwrap().blobs, 0);
+        assert_eq!(export_with(&store, "v1", &to, "x:1", &ExportOptions::default(), &()).unwrap().blobs, 0);
         overwrite(&to, &digest(b"a"), b"A");
         let verify = ExportOptions { verify: true, sync: true, ..ExportOptions::default() };
-        assert_eq!(store.export("v1", &to, &name("x:1"), ExportOptions::default(), &()).unwrap().blobs, 0);
-        assert_eq!(store.export("v1", &to, &name("x:1"), verify, &()).unwrap().blobs, 1);
+        assert_eq!(export_with(&store, "v1", &to, "x:1", &ExportOptions::default(), &()).unwrap().blobs, 0);
+        assert_eq!(export_with(&store, "v1", &to, "x:1", &verify, &()).unwrap().blobs, 1);
         overwrite(&to, &digest(b"b"), b"");
-        assert_eq!(store.export("v1", &to, &name("x:1"), ExportOptions::default(), &()).unwrap().blobs, 1);
+        assert_eq!(export_with(&store, "v1", &to, "x:1", &ExportOptions::default(), &()).unwrap().blobs, 1);
         // And back: everything is the same.
         let back = Bench::new(bench.backend);
         let back = back.open();
@@ -57,8 +58,8 @@ fn an_image_goes_out_with_what_is_about_it() {
         assert_sound(&back);
         let plain = bench.beside("plain");
         let options = ExportOptions { referrers: false, ..ExportOptions::default() };
-        store.export(&done.target.digest.to_string(), &plain, &name("v1"), options, &()).unwrap();
-        assert_eq!(files(&plain), images.reach(&done.target));
+        export_with(&store, &target.digest.to_string(), &plain, "v1", &options, &()).unwrap();
+        assert_eq!(files(&plain), images.reach(&target));
         assert!(matches!(export(&store, "absent", &plain, "v1"), Err(Error::RefNotFound(_))));
     }
 }
@@ -187,7 +188,7 @@ fn a_gc_beside_an_export() {
         let store = bench.open();
         import_all(&store, &sample()).unwrap();
         let to = bench.beside("out");
-        store.export("v1", &to, &name("v1"), ExportOptions::default(), &Meddler(&store)).unwrap();
+        export_with(&store, "v1", &to, "v1", &ExportOptions::default(), &Meddler(&store)).unwrap();
         for entry in listed(&to) {
             assert!(walk_files(&to, &entry).1.is_empty());
         }
@@ -229,7 +230,7 @@ fn from_the_files_alone() {
     assert_eq!(layout.find(&image.digest.encoded()[..16]).unwrap().digest, image.digest);
     assert!(matches!(layout.find("absent"), Err(Error::RefNotFound(_))));
     let (whole, part) = (bench.beside("whole"), bench.beside("part"));
-    layout.export("v1", &whole, &name("v1"), ExportOptions::default(), &()).unwrap();
+    layout.export(&[outgoing("v1", "v1")], Destination::Folder(&whole), &ExportOptions::default(), &()).unwrap();
     export(&store, "v1", &part, "v1").unwrap();
     assert_eq!((files(&whole), unnamed(&whole)), (files(&part), unnamed(&part)));
     let checked = layout.check(&[], true, &()).unwrap();
@@ -251,10 +252,10 @@ fn what_is_known_to_be_damaged_does_not_go_out() {
         overwrite(&bench.root(), &digest(b"a"), b"x");
         assert_eq!(store.check(&[], true, &()).unwrap().problems.len(), 1);
         let to = bench.beside("damaged");
-        let error = store.export("v1", &to, &name("v1"), ExportOptions::default(), &()).unwrap_err();
+        let error = export_with(&store, "v1", &to, "v1", &ExportOptions::default(), &()).unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");
         assert!(!to.exists());
         import_all(&store, &images).unwrap();
-        store.export("v1", &to, &name("v1"), ExportOptions::default(), &()).unwrap();
+        export_with(&store, "v1", &to, "v1", &ExportOptions::default(), &()).unwrap();
     }
 }

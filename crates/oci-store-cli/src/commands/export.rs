@@ -1,0 +1,182 @@
+//! `export`.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use oci_store::{
+    Compression, Destination, ExportOptions, Exported, Form, Outgoing, Packing, Place, RefName, Transport,
+};
+use serde_json::json;
+
+use crate::args::Export;
+use crate::context::{Context, Shape};
+use crate::failure::{Failure, Result, code};
+use crate::progress::Bar;
+use crate::reader::Reader;
+
+/// Where to.
+enum Target {
+    Folder(PathBuf),
+    File(PathBuf, Packing),
+    Stdout(Packing),
+}
+
+pub(crate) fn export(context: &Context, mut args: Export) -> Result<()> {
+    let place = Place::parse(args.places.pop().unwrap_or_default())?;
+    let target = target_of(&place, args.compress.map(Compression::from))?;
+    let dref = match (args.dref, &place.reference) {
+        (Some(_), Some(_)) => return Err(wrong(&place, "the name is given twice: with --dref and in the destination")),
+        (None, Some(_)) if args.all => return Err(wrong(&place, "a ref in the destination does not go with --all")),
+        (None, Some(reference)) => Some(reference.parse::<RefName>()?),
+        (given, None) => given,
+    };
+    let named = args.places.drain(..).map(|given| given.into_string().map_err(no_ref));
+    let named = named.collect::<Result<Vec<String>>>()?;
+    if args.sref.is_some() && !named.is_empty() {
+        return Err(Failure::new(code::USAGE, "the ref is given twice: with --sref and before the destination"));
+    }
+    let named: Vec<String> = args.sref.into_iter().chain(named).collect();
+    if args.all && !named.is_empty() {
+        return Err(Failure::new(code::USAGE, "with --all there is no ref to be said before the destination"));
+    }
+    if dref.is_some() && named.len() > 1 {
+        return Err(Failure::new(code::USAGE, "one name is given for the destination, and there are several images"));
+    }
+    let reader = context.reader()?;
+    let images = match (args.all, dref, named.as_slice()) {
+        (true, ..) => all(context, &reader)?,
+        (false, Some(name), [image]) => vec![Outgoing { image: image.clone(), name }],
+        (false, Some(name), _) => vec![Outgoing { image: only_ref(context, &reader)?, name }],
+        (false, None, []) => vec![under_its_name(&reader, &only_ref(context, &reader)?)?],
+        (false, None, several) => several.iter().map(|image| under_its_name(&reader, image)).collect::<Result<_>>()?,
+    };
+    let options =
+        ExportOptions { referrers: !args.no_referrers, platform: args.platform, verify: args.verify, sync: args.sync };
+    let bar = Bar::new(context, "export");
+    let mut stdout = Stdout(io::stdout());
+    let (to, is_stdout) = match &target {
+        Target::Folder(path) => (Destination::Folder(path), false),
+        Target::File(path, packing) => (Destination::File(path, *packing), false),
+        Target::Stdout(packing) => (Destination::Stream(&mut stdout, *packing), true),
+    };
+    let exported = reader.export(&images, to, &options, &bar)?;
+    drop(bar);
+    if is_stdout { Ok(()) } else { report(context, &exported) }
+}
+
+fn report(context: &Context, exported: &Exported) -> Result<()> {
+    let images = exported.images.iter();
+    let images: Vec<_> =
+        images.map(|(name, target)| json!({ "ref": name.as_str(), "digest": target.digest })).collect();
+    if context.shape() == Shape::Names {
+        return context.print(&images, String::new);
+    }
+    let json = json!({ "images": images, "blobs": exported.blobs, "bytes": exported.bytes });
+    context.print(&json, || {
+        let line = |(name, target): &(RefName, oci_store::Descriptor)| format!("{name} {}\n", target.digest);
+        exported.images.iter().map(line).collect()
+    })
+}
+
+fn wrong(place: &Place, why: &str) -> Failure {
+    Failure::new(code::USAGE, format!("{place}: {why}"))
+}
+
+fn no_ref(given: OsString) -> Failure {
+    Failure::new(code::USAGE, format!("{}: no ref is called so", given.display()))
+}
+
+/// What a place is. A path alone that is a folder is a layout, and so is what is not there yet, unless it ends as
+/// archives do.
+fn target_of(place: &Place, compression: Option<Compression>) -> Result<Target> {
+    let path = place.path.clone();
+    let by_name = compression_of(&path);
+    let is_archive = match place.transport {
+        Transport::Path => path.is_file() || (by_name.is_some() && !path.is_dir()),
+        Transport::Oci => false,
+        _ => true,
+    };
+    if !is_archive {
+        return match compression {
+            None => Ok(Target::Folder(path)),
+            Some(_) => Err(wrong(place, "a folder is not compressed: leave --compress away")),
+        };
+    }
+    let form = if place.transport == Transport::DockerArchive { Form::Docker } else { Form::Oci };
+    let packing = Packing { form, compression: compression.or(by_name).unwrap_or_default() };
+    if path.as_os_str() != "-" {
+        return Ok(Target::File(path, packing));
+    }
+    if io::stdout().is_terminal() {
+        let why = "stdout is a terminal, which can't show an archive: write it to a file, or pipe it into a program";
+        return Err(wrong(place, why));
+    }
+    Ok(Target::Stdout(packing))
+}
+
+/// How an archive of that name is compressed; `None` if no archive is called so.
+fn compression_of(path: &Path) -> Option<Compression> {
+    const ENDINGS: &[(&str, Compression)] = &[
+        (".tar", Compression::None),
+        (".tar.gz", Compression::Gzip),
+        (".tgz", Compression::Gzip),
+        (".tar.zst", Compression::Zstd),
+        (".tzst", Compression::Zstd),
+    ];
+    let name = path.file_name()?.to_string_lossy();
+    ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, compression)| *compression)
+}
+
+fn all(context: &Context, reader: &Reader) -> Result<Vec<Outgoing>> {
+    let mut images = Vec::new();
+    for found in reader.refs("", usize::MAX)? {
+        let name = found.name.parse()?;
+        images.push(Outgoing { image: found.name, name });
+    }
+    if images.is_empty() { Err(no_refs(context)?) } else { Ok(images) }
+}
+
+/// An image under its own name. A digest, or the beginning of one, would be a name by the grammar, but is none.
+fn under_its_name(reader: &Reader, image: &str) -> Result<Outgoing> {
+    if reader.refs(image, 1)?.first().is_some_and(|found| found.name == image) {
+        return Ok(Outgoing { image: image.to_owned(), name: image.parse()? });
+    }
+    reader.find(image)?;
+    Err(Failure::new(code::USAGE, format!("{image}: an image exported by its digest needs a name: --dref")))
+}
+
+fn only_ref(context: &Context, reader: &Reader) -> Result<String> {
+    match reader.refs("", 2)?.as_slice() {
+        [only] => Ok(only.name.clone()),
+        [] => Err(no_refs(context)?),
+        _ => {
+            let path = context.path()?;
+            let what = format!("{}: the store has several refs: say which with --sref, or take --all", path.display());
+            Err(Failure::new(code::USAGE, what))
+        }
+    }
+}
+
+fn no_refs(context: &Context) -> Result<Failure> {
+    Ok(Failure::new(code::NOT_FOUND, format!("{}: the store has no refs", context.path()?.display())))
+}
+
+/// Stdout, whose errors say so.
+struct Stdout(io::Stdout);
+
+impl Stdout {
+    fn say(error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("stdout: {error}"))
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(Self::say)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(Self::say)
+    }
+}

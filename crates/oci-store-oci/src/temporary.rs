@@ -1,0 +1,52 @@
+//! A folder for what an export has not finished yet, beside where it is to go.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{Error, Result};
+
+/// The beginning of the names of folders in which exports put blobs that are not whole yet.
+pub(crate) const TEMPORARY: &str = ".oci-store-export-";
+
+/// A folder of one export in the destination, for what is not whole yet. It is locked as long as the export lives,
+/// so that the next one knows which are left by the dead.
+pub(crate) struct Temporary {
+    pub(crate) path: PathBuf,
+    _lock: File,
+}
+
+impl Temporary {
+    pub(crate) fn make(to: &Path) -> Result<Self> {
+        Self::remove_dead(to);
+        let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(to).map_err(Error::io(to))?;
+        let lock = File::open(folder.path()).map_err(Error::io(folder.path()))?;
+        // Waits: another export may be looking at this very moment whether it is one of the dead.
+        flock(&lock, FlockOperation::LockShared).map_err(io::Error::from).map_err(Error::io(to))?;
+        Ok(Self { path: folder.keep(), _lock: lock })
+    }
+
+    /// Removes what dead exports left. A folder made in this very moment is empty, and not locked yet: it is only
+    /// removed if it has been there for a while.
+    fn remove_dead(to: &Path) {
+        let Ok(entries) = fs::read_dir(to) else { return };
+        for entry in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(TEMPORARY)) {
+            let is_old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok().map(|age| age.as_secs() > 60);
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let Ok(lock) = File::open(entry.path()) else { continue };
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && is_old() == Some(true) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
