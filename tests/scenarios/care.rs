@@ -125,8 +125,11 @@ fn maintain_collects_and_tells_damage(world: &World) {
     assert!(text.starts_with("removed 0 blobs, 0 B\n1 image, "), "{text}");
     let layer = layers_of(&world.path("hello"), &world.digest("v1")).remove(0);
     spoil(world, &layer);
+    world.ok("tag v1 v2");
     let ran = world.run("maintain");
     assert_eq!(ran.code(), Some(3), "{}", ran.err());
+    // Each blob is counted once, also if two images lack it.
+    assert!(ran.out().contains("2 images, 4 blobs read, ") && ran.out().contains(", 2 problems"), "{}", ran.out());
     assert!(ran.err().starts_with("error: v1: ") && ran.err().contains(&layer), "{}", ran.err());
 }
 

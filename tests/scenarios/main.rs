@@ -29,4 +29,5 @@ mod questions;
 mod refs;
 mod space;
 mod stopped;
+mod tour;
 mod upkeep;

@@ -285,7 +285,7 @@ impl Store {
         for image in self.images(names)? {
             let Some(closure) = self.base().view(|view| image.closure(view))? else { continue };
             checked.images += 1;
-            let new = closure.members.iter().filter(|member| !seen.good.contains(&member.digest));
+            let new = closure.members.iter().filter(|member| !seen.met.contains(&member.digest));
             let (blobs, bytes) = new.fold((0, 0), |(blobs, bytes), member| (blobs + 1, bytes + member.size));
             progress.expect(blobs, 0);
             checked.blobs += blobs;
@@ -344,7 +344,7 @@ impl Store {
             let (fault, can_be_read) = self.look_at_blob(member)?;
             progress.blob_done();
             // What was found damaged may be whole again: only who reads it knows.
-            if can_be_read && seen.met.insert(member.digest.clone()) {
+            if seen.met.insert(member.digest.clone()) && can_be_read {
                 seen.present.push((member.digest.clone(), member.size));
             }
             if let Some(fault) = fault {
