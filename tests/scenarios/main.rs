@@ -29,5 +29,6 @@ mod questions;
 mod refs;
 mod space;
 mod stopped;
+mod thin;
 mod tour;
 mod upkeep;

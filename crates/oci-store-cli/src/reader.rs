@@ -4,8 +4,8 @@ use std::io::Read;
 
 use oci_store::cas::VerifyReader;
 use oci_store::{
-    Checked, Descriptor, Destination, ExportOptions, Exported, ImageSource, Layout, Outgoing, Progress, Reading, Ref,
-    RefName, Result, Store, oci,
+    Checked, Descriptor, Destination, ExportOptions, Exported, ImageSource, Inventory, Layout, Outgoing, Progress,
+    Reading, Ref, RefName, Result, Store, oci,
 };
 
 /// Refs fetched at once.
@@ -97,6 +97,13 @@ impl Reader {
         match self {
             Self::Store(store) => store.check(names, reading, progress),
             Self::Folder(layout) => layout.check(names, reading, progress),
+        }
+    }
+
+    pub(crate) fn inventory(&self) -> Result<Inventory> {
+        match self {
+            Self::Store(store) => store.inventory(),
+            Self::Folder(layout) => layout.inventory(),
         }
     }
 

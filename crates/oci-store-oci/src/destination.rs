@@ -1,6 +1,6 @@
 //! Where images go: into a layout's folder, or into an archive of one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
@@ -9,6 +9,7 @@ use std::path::Path;
 use oci_store_base::LeaseGuard;
 use oci_store_cas::Digest;
 
+use crate::members::Members;
 use crate::progress::Progress;
 use crate::source::{Content, ImageSource, PlatformSpec};
 use crate::{Descriptor, Error, RefName, Result, into_archive, into_folder};
@@ -82,6 +83,9 @@ pub struct ExportOptions {
     pub referrers: bool,
     /// Of an index, the manifest for this platform alone; other images must be of it.
     pub platform: Option<PlatformSpec>,
+    /// What who gets the images has already: these blobs are left away, but for manifests and indexes, which say what is
+    /// to be there. Other stores, and Docker, want all.
+    pub exclude: HashSet<Digest>,
     /// Whether blobs that a destination's folder has already are hashed, and not only their sizes looked at. What goes into
     /// an archive always is.
     pub verify: bool,
@@ -91,7 +95,7 @@ pub struct ExportOptions {
 
 impl Default for ExportOptions {
     fn default() -> Self {
-        Self { referrers: true, platform: None, verify: false, sync: false }
+        Self { referrers: true, platform: None, exclude: HashSet::new(), verify: false, sync: false }
     }
 }
 
@@ -105,6 +109,8 @@ pub struct Exported {
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Blobs that were left away, as they were excluded.
+    pub excluded: u64,
 }
 
 /// What images consist of.
@@ -139,6 +145,26 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Leaves away what is excluded; returns how many blobs that are.
+    fn leave_away(&mut self, exclude: &HashSet<Digest>, source: &dyn ImageSource, to: &Destination<'_>) -> Result<u64> {
+        if exclude.is_empty() {
+            return Ok(0);
+        }
+        if let Destination::File(_, Packing { form: Form::Docker, .. })
+        | Destination::Stream(_, Packing { form: Form::Docker, .. }) = to
+        {
+            let why = "Docker loads whole images alone: exclude nothing, or take oci-archive:";
+            return Err(Error::document("docker-archive", why));
+        }
+        let before = self.blobs.len();
+        let documents: HashSet<Digest> =
+            Members::of(self, source)?.documents.into_iter().map(|(digest, _)| digest).collect();
+        self.blobs.retain(|digest, _| !exclude.contains(digest) || documents.contains(digest));
+        Ok((before - self.blobs.len()) as u64)
+    }
+}
+
 /// How much was copied.
 pub(crate) struct Copied {
     pub(crate) blobs: u64,
@@ -154,6 +180,7 @@ pub(crate) fn write(
     progress: &dyn Progress,
 ) -> Result<Exported> {
     plan.check_names()?;
+    let excluded = plan.leave_away(&options.exclude, source, to)?;
     let Copied { blobs, bytes } = match to {
         Destination::Folder(to) => into_folder::write(&plan, source, to, options, progress)?,
         Destination::File(file, packing) => {
@@ -162,7 +189,7 @@ pub(crate) fn write(
         Destination::Stream(out, packing) => into_archive::write(&plan, source, out, *packing, progress)?,
     };
     let images = plan.images.into_iter().map(|image| (image.name, image.target)).collect();
-    Ok(Exported { images, blobs, bytes })
+    Ok(Exported { images, blobs, bytes, excluded })
 }
 
 /// A blob of what is exported.

@@ -105,6 +105,9 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Exported> {
         plan.check_names()?;
+        if !options.exclude.is_empty() {
+            return Err(Error::document(to.display(), "is a store, which takes what it lacks: exclude nothing"));
+        }
         let other = self.options.elsewhere().open(to)?;
         for image in &plan.images {
             let digest = image.target.digest.to_string();
@@ -114,7 +117,7 @@ impl Store {
             other.import(&self.as_source(), &selection, &import, progress)?;
         }
         let images = plan.images.into_iter().map(|image| (image.name, image.target)).collect();
-        Ok(Exported { images, blobs: 0, bytes: 0 })
+        Ok(Exported { images, blobs: 0, bytes: 0, excluded: 0 })
     }
 }
 

@@ -184,7 +184,7 @@ impl Layout {
 
     /// All that an entry reaches, from its manifests: what is there, with its place in the closure, and what is
     /// missing.
-    fn walk(&self, root: &Descriptor) -> Result<(Closure, Vec<(usize, Descriptor)>)> {
+    pub(crate) fn walk(&self, root: &Descriptor) -> Result<(Closure, Vec<(usize, Descriptor)>)> {
         let mut closure = Closure::default();
         let mut members = Vec::new();
         let mut seen = HashSet::new();

@@ -1,8 +1,9 @@
 //! Of `export`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use clap::ValueEnum;
+use clap::{ValueEnum, ValueHint};
 use clap_complete::ArgValueCompleter;
 use oci_store::{Compression, PlatformSpec, RefName};
 
@@ -22,6 +23,9 @@ pub(crate) struct Export {
     /// Of an index, the manifest for this platform alone
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<PlatformSpec>,
+    /// Leave away the blobs that this inventory lists, but for manifests: who imports it has to have them
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) exclude: Option<PathBuf>,
     /// How to compress an archive [default: as its name ends: .gz, .tgz, .zst, .tzst; else not]
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) compress: Option<Compress>,

@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Export images into an image layout, new or existing, or into an archive of one
     Export(Export),
+    /// Print what the store has, as JSON, for the --exclude of an export elsewhere
+    Inventory,
     /// List refs
     #[command(visible_alias = "ls", alias = "images")]
     List {

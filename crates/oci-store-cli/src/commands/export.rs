@@ -1,17 +1,18 @@
-//! `export`.
+//! `export` and `inventory`.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use oci_store::{
-    Compression, Destination, ExportOptions, Exported, Form, Outgoing, Packing, Place, RefName, Transport,
+    Compression, Destination, ExportOptions, Exported, Form, Inventory, Outgoing, Packing, Place, RefName, Transport,
 };
 use serde_json::json;
 
 use crate::args::Export;
 use crate::context::{Context, Shape};
 use crate::failure::{Failure, Result, code};
+use crate::output;
 use crate::progress::Bar;
 use crate::reader::Reader;
 
@@ -51,8 +52,14 @@ pub(crate) fn export(context: &Context, mut args: Export) -> Result<()> {
         (false, None, []) => vec![under_its_name(&reader, &only_ref(context, &reader)?)?],
         (false, None, several) => several.iter().map(|image| under_its_name(&reader, image)).collect::<Result<_>>()?,
     };
-    let options =
-        ExportOptions { referrers: !args.no_referrers, platform: args.platform, verify: args.verify, sync: args.sync };
+    let exclude = args.exclude.as_deref().map(Inventory::read).transpose()?;
+    let options = ExportOptions {
+        referrers: !args.no_referrers,
+        platform: args.platform,
+        exclude: exclude.iter().flat_map(Inventory::digests).cloned().collect(),
+        verify: args.verify,
+        sync: args.sync,
+    };
     let bar = Bar::new(context, "export");
     let mut stdout = Stdout(io::stdout());
     let (to, is_stdout) = match &target {
@@ -72,7 +79,8 @@ fn report(context: &Context, exported: &Exported) -> Result<()> {
     if context.shape() == Shape::Names {
         return context.print(&images, String::new);
     }
-    let json = json!({ "images": images, "blobs": exported.blobs, "bytes": exported.bytes });
+    let json =
+        json!({ "images": images, "blobs": exported.blobs, "bytes": exported.bytes, "excluded": exported.excluded });
     context.print(&json, || {
         let line = |(name, target): &(RefName, oci_store::Descriptor)| format!("{name} {}\n", target.digest);
         exported.images.iter().map(line).collect()
@@ -160,6 +168,11 @@ fn only_ref(context: &Context, reader: &Reader) -> Result<String> {
 
 fn no_refs(context: &Context) -> Result<Failure> {
     Ok(Failure::new(code::NOT_FOUND, format!("{}: the store has no refs", context.path()?.display())))
+}
+
+/// A file for `export --exclude`, whatever the format is: nothing else reads it.
+pub(crate) fn inventory(context: &Context) -> Result<()> {
+    output::print_json(&context.reader()?.inventory()?)
 }
 
 /// Stdout, whose errors say so.

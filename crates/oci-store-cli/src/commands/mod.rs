@@ -26,6 +26,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
     match command {
         Command::Import(import) => image::import(context, import),
         Command::Export(export) => export::export(context, export),
+        Command::Inventory => export::inventory(context),
         Command::List { prefix } => refs::list(context, &prefix),
         Command::Rm { flagged, refs } => refs::rm(context, flagged.into_iter().chain(refs)),
         Command::Tag { source, target, new } => refs::tag(context, &source, &target, new),

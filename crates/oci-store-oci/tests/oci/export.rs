@@ -1,7 +1,10 @@
 use std::fs;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use oci_store_oci::{Destination, Error, ExportOptions, ImageSource, Layout, Progress, Store};
+use oci_store_oci::{
+    Archive, Destination, Error, ExportOptions, ImageSource, ImportOptions, Layout, Packing, Progress, Selection, Store,
+};
 use serde_json::{Value, json};
 
 use crate::common::{
@@ -257,5 +260,50 @@ fn what_is_known_to_be_damaged_does_not_go_out() {
         assert!(!to.exists());
         import_all(&store, &images).unwrap();
         export_with(&store, "v1", &to, "v1", &ExportOptions::default(), &()).unwrap();
+    }
+}
+
+/// An import that relies on what is in the store keeps it from when it has read what it needs, whatever is removed and
+/// collected beside it.
+#[test]
+fn a_gc_beside_an_import_of_a_thin_archive() {
+    /// The manifest is the first that is expected; what it names is named in the lease before the second.
+    struct Meddler<'s>(&'s Store, AtomicUsize);
+    impl Progress for Meddler<'_> {
+        fn expect(&self, _: u64, _: u64) {
+            if self.1.fetch_add(1, Ordering::Relaxed) > 0 {
+                let _ = self.0.remove_ref(&name("base"));
+                sweep(self.0);
+            }
+        }
+    }
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let (shared, new) = (images.layer("shared"), images.layer("new"));
+        let base = images.manifest("base", std::slice::from_ref(&shared));
+        let app = images.manifest("app", &[shared, new]);
+        images.name("base", &base);
+        images.name("app", &app);
+        import_all(&store, &images).unwrap();
+        store.remove_ref(&name("app")).unwrap();
+        sweep(&store);
+        let all = Bench::new("memory");
+        let all = all.open();
+        import_all(&all, &images).unwrap();
+        let thin = bench.beside("thin.tar");
+        let options =
+            ExportOptions { exclude: store.inventory().unwrap().digests().cloned().collect(), ..Default::default() };
+        let done =
+            all.export(&[outgoing("app", "app")], Destination::File(&thin, Packing::default()), &options, &()).unwrap();
+        assert_eq!(done.excluded, 1);
+        let one = Selection::One { source: None, name: None };
+        let thin = Archive::open(&thin).unwrap();
+        let meddler = Meddler(&store, AtomicUsize::new(0));
+        store.import(&thin, &one, &ImportOptions::default(), &meddler).unwrap();
+        assert!(meddler.1.into_inner() > 1);
+        sweep(&store);
+        assert_eq!(refs(&store).into_keys().collect::<Vec<_>>(), ["app"]);
+        assert_sound(&store);
     }
 }
