@@ -261,14 +261,15 @@ impl Txn<'_> {
         Ok(self.0.put(&schema::of_digest(schema::DIRTY, digest), &[])?)
     }
 
-    /// Removes a blob's row and all that hangs on it; its file is pending. Returns what it pointed at.
-    pub(crate) fn remove_blob(&mut self, blob: &BlobInfo) -> Result<Vec<crate::Edge>> {
+    /// Removes a blob's row and all that hangs on it; its file is pending. Returns what it pointed at, and how many
+    /// records of the store on top went with it.
+    pub(crate) fn remove_blob(&mut self, blob: &BlobInfo) -> Result<(Vec<crate::Edge>, u64)> {
         self.0.delete(&schema::of_digest(schema::BLOB, &blob.digest))?;
         self.0.delete(&schema::of_digest(schema::DIRTY, &blob.digest))?;
         self.remove_blob_data(&blob.digest)?;
-        self.remove_references(&blob.digest)?;
+        let records = self.remove_references(&blob.digest)?;
         self.mark_pending(&blob.digest, blob.size)?;
-        self.remove_edges(&blob.digest)
+        Ok((self.remove_edges(&blob.digest)?, records))
     }
 
     pub(crate) fn mark_pending(&mut self, digest: &Digest, size: u64) -> Result<()> {

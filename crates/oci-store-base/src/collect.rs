@@ -5,20 +5,16 @@
 //! follows a kept blob. Each decision is made inside an update, from the rows and the leases of that moment, so it
 //! may run at any time beside anybody.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::ops::ControlFlow;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use oci_store_cas::Digest;
-use oci_store_cas::attack::{Guard, Point, reached, without};
+use oci_store_cas::attack::{Point, reached};
 
-use crate::edges::scan;
-use crate::keeper::search;
-use crate::locks::DeadLease;
-use crate::mark::mark;
-use crate::name::Kind;
-use crate::schema;
+use crate::decide::Gc;
+use crate::mark::unreached;
 use crate::unlink::Before;
-use crate::{Error, Link, Result, Space, Store, Txn};
+use crate::{Error, Result, Store};
 
 /// How much a garbage collection looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +22,8 @@ pub enum Extent {
     /// What has changed since the last: blobs that something stopped keeping, or that nothing came to keep, and
     /// all that dead processes left. Costs what there is of that.
     Changed,
-    /// Everything, in one walk over the rows; and files without rows are looked for.
+    /// Everything: a walk over all rows finds what nothing reaches, which is then looked at as what has changed is;
+    /// and files without rows are looked for.
     Full,
 }
 
@@ -39,6 +36,8 @@ pub struct Collected {
     pub bytes: u64,
     /// Bytes of blobs on their way in that dead processes had left unfinished.
     pub unfinished: u64,
+    /// Records of the store on top that referenced these blobs, and went with them.
+    pub records: u64,
 }
 
 impl Collected {
@@ -48,8 +47,12 @@ impl Collected {
     }
 }
 
-/// Blobs that one transaction removes at the most, so that other writers don't wait long.
+/// Blobs that a transaction looks at, to begin with; and how long one may be, as other writers wait for it.
 const CHUNK: usize = 512;
+const LONG: Duration = Duration::from_millis(20);
+
+/// Unreached blobs that are remembered at a time: what is beyond that is found by another walk. Attacks are made with few.
+const UNREACHED: usize = if cfg!(oci_store_attack) { 3 } else { 100_000 };
 
 /// The number under which the boot of the last full collection is kept.
 const BOOT: &str = "full-gc-boot";
@@ -73,53 +76,10 @@ impl Store {
         if dry_run {
             return self.rehearse(roots, full, self.orphans_before(extent));
         }
-        // Batches before leases: one without a lease by now has lost its owner.
-        let batches = self.cas().batches()?;
         let mut total = Collected::default();
-        let mut cursor = Vec::new();
-        let mut removed_in_pass = false;
-        let mut limit = if full { usize::MAX } else { CHUNK };
-        loop {
-            let tried = self.with_reserve(Error::is_no_space, || {
-                self.update(|txn| {
-                    let mut counted = Collected::default();
-                    let mut gc = Gc::new(self, txn, roots)?;
-                    reached(Point::BeforeRows);
-                    gc.bury(&mut counted)?;
-                    let step =
-                        if full { gc.full(limit, &mut counted)? } else { gc.changed(&cursor, limit, &mut counted)? };
-                    Ok::<_, Error>((step, counted, gc.live, gc.dead))
-                })
-            });
-            let (step, counted, live, dead) = match tried {
-                // What is left of the disk is not enough for that much at once.
-                Err(error) if error.is_no_space() && limit > 1 => {
-                    limit = if limit > CHUNK { CHUNK } else { limit / 8 };
-                    continue;
-                }
-                tried => tried?,
-            };
-            total.blobs += counted.blobs;
-            total.bytes += counted.bytes;
-            for (id, lease) in dead {
-                total.unfinished += self.cas().discard(&id)?;
-                lease.remove()?;
-            }
-            for id in batches.iter().filter(|id| !live.contains(*id)) {
-                total.unfinished += self.cas().discard(id)?;
-            }
-            match step {
-                Step::More { next, removed } => {
-                    cursor = next;
-                    removed_in_pass |= removed;
-                }
-                Step::Last { removed } if removed || removed_in_pass => {
-                    // What was removed has made its children dirty, before the cursor too.
-                    cursor = Vec::new();
-                    removed_in_pass = false;
-                }
-                Step::Last { .. } => break,
-            }
+        self.decide(roots, Todo::Dirty(Vec::new()), &mut total)?;
+        if full {
+            self.collect_unreached(roots, &mut total)?;
         }
         total.unfinished += self.sweep(extent)?;
         if full {
@@ -128,6 +88,82 @@ impl Store {
             self.update_to_free(|txn| txn.set_number(BOOT, boot))?;
         }
         Ok(total)
+    }
+
+    /// Finds what nothing reaches by a walk over one state, which keeps no writer waiting. By the time it is decided about,
+    /// something may reach it: the walk says only where to look.
+    fn collect_unreached(&self, roots: &[&str], total: &mut Collected) -> Result<()> {
+        let mut after = None;
+        loop {
+            let found = self.view(|view| unreached(view, roots, after.as_ref(), UNREACHED))?;
+            if !found.is_empty() {
+                self.decide(roots, Todo::These(&found), total)?;
+                self.decide(roots, Todo::Dirty(Vec::new()), total)?;
+            }
+            if found.len() < UNREACHED {
+                return Ok(());
+            }
+            after = found.into_iter().next_back();
+        }
+    }
+
+    /// Decides about blobs, in short transactions.
+    fn decide(&self, roots: &[&str], mut todo: Todo<'_>, total: &mut Collected) -> Result<()> {
+        // Batches before leases: one without a lease by now has lost its owner.
+        let batches = self.cas().batches()?;
+        let mut removed_in_pass = false;
+        let (mut limit, mut most) = (CHUNK, usize::MAX);
+        loop {
+            let began = Instant::now();
+            let tried = self.with_reserve(Error::is_no_space, || {
+                self.update(|txn| {
+                    let mut counted = Collected::default();
+                    let mut gc = Gc::new(self, txn, roots)?;
+                    reached(Point::BeforeRows);
+                    gc.bury(&mut counted)?;
+                    let (next, removed) = match &todo {
+                        Todo::Dirty(cursor) => gc.pass(cursor, limit, &mut counted)?,
+                        Todo::These(list) => (None, gc.these(list.iter().take(limit), limit, &mut counted)?),
+                    };
+                    Ok::<_, Error>((next, removed, counted, gc.live, gc.dead))
+                })
+            });
+            let (next, removed, counted, live, dead) = match tried {
+                // What is left of the disk is not enough for that much at once.
+                Err(error) if error.is_no_space() && limit > 1 => {
+                    most = (limit / 8).max(1);
+                    limit = most;
+                    continue;
+                }
+                tried => tried?,
+            };
+            total.blobs += counted.blobs;
+            total.bytes += counted.bytes;
+            total.records += counted.records;
+            for (id, lease) in dead {
+                total.unfinished += self.cas().discard(&id)?;
+                lease.remove()?;
+            }
+            for id in batches.iter().filter(|id| !live.contains(*id)) {
+                total.unfinished += self.cas().discard(id)?;
+            }
+            removed_in_pass |= removed;
+            todo = match (todo, next) {
+                (Todo::These(list), _) => match list.get(limit..) {
+                    Some(rest) if !rest.is_empty() => Todo::These(rest),
+                    _ => return Ok(()),
+                },
+                (Todo::Dirty(_), Some(next)) => Todo::Dirty(next),
+                // What was removed has made its children dirty, before the cursor too.
+                (Todo::Dirty(_), None) if std::mem::take(&mut removed_in_pass) => Todo::Dirty(Vec::new()),
+                (Todo::Dirty(_), None) => return Ok(()),
+            };
+            limit = match began.elapsed() {
+                took if took > LONG => (limit / 2).max(1),
+                took if took < LONG / 4 => limit.saturating_mul(2).min(most),
+                _ => limit,
+            };
+        }
     }
 
     /// Which files without a row are taken for left over: if it was asked for everything, all. If it is only the
@@ -144,12 +180,10 @@ impl Store {
     /// Makes files without a row pending: leases and unlinks are not synced, so a power loss leaves some that
     /// nobody names any more.
     fn find_orphans(&self, before: Before, total: &mut Collected) -> Result<()> {
-        let mut orphans = Vec::new();
-        self.each_orphan(before, &mut |digest, size| orphans.push((digest, size)))?;
-        for page in orphans.chunks(CHUNK) {
+        self.each_orphans(before, &mut |orphans| {
             let counted = self.update_to_free(|txn| {
                 let mut counted = Collected::default();
-                for (digest, size) in page {
+                for (digest, size) in orphans {
                     if txn.view().blob(digest)?.is_none() && !txn.view().is_pending(digest)? {
                         txn.mark_pending(digest, *size)?;
                         counted.add(*size);
@@ -159,8 +193,8 @@ impl Store {
             })?;
             total.blobs += counted.blobs;
             total.bytes += counted.bytes;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The same in a transaction that is rolled back.
@@ -180,20 +214,20 @@ impl Store {
             let mut gc = Gc::new(self, txn, roots)?;
             gc.bury(&mut total)?;
             if full {
-                gc.full(usize::MAX, &mut total)?;
-            } else {
-                while let (_, true) = gc.pass(&[], usize::MAX, &mut total)? {}
+                let found = unreached(gc.txn.view(), roots, None, usize::MAX)?;
+                gc.these(found.iter(), usize::MAX, &mut total)?;
             }
-            total = gc.pending(&mut pending)?;
+            while let (_, true) = gc.pass(&[], usize::MAX, &mut total)? {}
+            total = Collected { records: total.records, ..gc.pending(&mut pending)? };
             Err::<(), _>(Outcome::Would(total))
         });
         match outcome {
             Err(Outcome::Would(mut total)) => {
                 if full {
-                    self.each_orphan(before, &mut |digest, size| {
-                        if !pending.contains(&digest) {
-                            total.add(size);
-                        }
+                    self.each_orphans(before, &mut |orphans| {
+                        let new = orphans.iter().filter(|(digest, _)| !pending.contains(digest));
+                        new.for_each(|(_, size)| total.add(*size));
+                        Ok(())
                     })?;
                 }
                 Ok(total)
@@ -204,197 +238,9 @@ impl Store {
     }
 }
 
-enum Step {
-    More { next: Vec<u8>, removed: bool },
-    Last { removed: bool },
-}
-
-/// One transaction of a collection.
-struct Gc<'s, 'x, 't> {
-    store: &'s Store,
-    txn: &'x mut Txn<'t>,
-    /// The beginnings of the keys of records that are roots.
-    roots: Vec<Vec<u8>>,
-    kinds: Vec<String>,
-    leased: HashSet<Digest>,
-    live: HashSet<String>,
-    dead: Vec<(String, Box<dyn DeadLease>)>,
-    buried: Vec<Digest>,
-    verdicts: HashMap<Digest, bool>,
-}
-
-impl<'s, 'x, 't> Gc<'s, 'x, 't> {
-    fn new(store: &'s Store, txn: &'x mut Txn<'t>, kinds: &[&str]) -> Result<Self> {
-        let prefix = |kind: &&str| Ok(schema::data_prefix(Space::Store, Kind::new(kind)?));
-        let roots = kinds.iter().map(prefix).collect::<Result<_>>()?;
-        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        let (mut leased, mut live, mut dead, mut buried) = (HashSet::new(), HashSet::new(), Vec::new(), Vec::new());
-        for lease in store.leases()? {
-            match lease.dead {
-                None => {
-                    live.insert(lease.id);
-                    leased.extend(lease.digests);
-                }
-                Some(taken) => {
-                    dead.push((lease.id, taken));
-                    buried.extend(lease.digests);
-                }
-            }
-        }
-        Ok(Self { store, txn, roots, kinds, leased, live, dead, buried, verdicts: HashMap::new() })
-    }
-
-    /// Looks after what the dead named: blobs may have lost their only keeper, files may never have got a row.
-    fn bury(&mut self, total: &mut Collected) -> Result<()> {
-        for digest in std::mem::take(&mut self.buried) {
-            if self.txn.view().blob(&digest)?.is_some() {
-                self.txn.mark_dirty(&digest)?;
-            } else if let Some(size) = self.store.cas().size(&digest)?
-                && !self.txn.view().is_pending(&digest)?
-            {
-                self.txn.mark_pending(&digest, size)?;
-                if !self.leased.contains(&digest) {
-                    total.add(size);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn changed(&mut self, cursor: &[u8], limit: usize, total: &mut Collected) -> Result<Step> {
-        let (last, removed) = self.pass(cursor, limit, total)?;
-        Ok(match last {
-            Some(next) => Step::More { next, removed },
-            None => Step::Last { removed },
-        })
-    }
-
-    /// Decides about the dirty blobs behind `cursor`, and about what they pointed at, until `limit` of them were
-    /// looked at. Returns where to go on, if there is more, and whether anything was removed.
-    fn pass(&mut self, cursor: &[u8], limit: usize, total: &mut Collected) -> Result<(Option<Vec<u8>>, bool)> {
-        let mut queue = VecDeque::new();
-        let mut last = None;
-        scan(self.txn.0, &[schema::DIRTY], cursor, &mut |key, _| {
-            if key == cursor {
-                return Ok(ControlFlow::Continue(()));
-            }
-            if queue.len() == limit {
-                last = queue.back().map(|digest| schema::of_digest(schema::DIRTY, digest));
-                return Ok(ControlFlow::Break(()));
-            }
-            queue.push_back(schema::digest_of("dirty", key)?);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let (mut removed, mut looked) = (false, 0);
-        while let Some(digest) = queue.pop_front() {
-            looked += 1;
-            let Some(blob) = self.txn.view().blob(&digest)? else {
-                self.txn.0.delete(&schema::of_digest(schema::DIRTY, &digest))?;
-                continue;
-            };
-            if self.leased.contains(&digest) {
-                // Kept for now: it stays dirty, as nobody else will say when the lease ends.
-                continue;
-            }
-            if self.is_kept(&digest)? {
-                // Only what a lease keeps, through a parent, has to be looked at again.
-                if !self.leans_on_lease(&digest)? {
-                    self.txn.0.delete(&schema::of_digest(schema::DIRTY, &digest))?;
-                }
-                continue;
-            }
-            if without(Guard::RowsFirst) {
-                self.store.cas().delete(&digest)?;
-            }
-            let children = self.txn.remove_blob(&blob)?;
-            total.add(blob.size);
-            removed = true;
-            let followers = self.followers(&digest)?;
-            let next = children.into_iter().filter(|edge| edge.link != Link::Follows).map(|edge| edge.child);
-            for next in next.chain(followers) {
-                // Beyond the limit they are left dirty, for the next transaction.
-                self.txn.mark_dirty(&next)?;
-                if looked + queue.len() < limit.saturating_mul(2) {
-                    queue.push_back(next);
-                }
-            }
-        }
-        Ok((last, removed))
-    }
-
-    fn followers(&self, digest: &Digest) -> Result<Vec<Digest>> {
-        let mut followers = Vec::new();
-        self.txn.view().parents(digest, Some(Link::Follows), &mut |parent, _| {
-            followers.push(parent);
-            ControlFlow::Continue(())
-        })?;
-        Ok(followers)
-    }
-
-    fn is_kept(&mut self, digest: &Digest) -> Result<bool> {
-        let leased = &self.leased;
-        search(self.txn.view(), &self.roots, &|digest| leased.contains(digest), &mut self.verdicts, digest)
-    }
-
-    /// Whether a kept blob would not be, if there were no leases.
-    fn leans_on_lease(&self, digest: &Digest) -> Result<bool> {
-        if self.leased.is_empty() {
-            return Ok(false);
-        }
-        Ok(!search(self.txn.view(), &self.roots, &|_| false, &mut HashMap::new(), digest)?)
-    }
-
-    /// Removes what is not marked, at most `limit` of it; then it is to be called again.
-    fn full(&mut self, limit: usize, total: &mut Collected) -> Result<Step> {
-        let mut left = limit;
-        let marked = mark(self.txn.view(), &self.kinds, &self.leased)?;
-        let mut after = None;
-        loop {
-            let mut page = Vec::new();
-            self.txn.view().each_blob(after.as_ref(), &mut |blob| {
-                page.push(blob);
-                Ok(if page.len() == CHUNK { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.digest.clone());
-            for blob in page.iter().filter(|blob| !marked.kept.contains(&blob.digest)) {
-                if left == 0 {
-                    return Ok(Step::More { next: Vec::new(), removed: false });
-                }
-                left -= 1;
-                if without(Guard::RowsFirst) {
-                    self.store.cas().delete(&blob.digest)?;
-                }
-                self.txn.remove_blob(blob)?;
-                total.add(blob.size);
-            }
-        }
-        let mut dirty = Vec::new();
-        scan(self.txn.0, &[schema::DIRTY], &[], &mut |key, _| {
-            dirty.push(key.to_vec());
-            Ok(ControlFlow::Continue(()))
-        })?;
-        for key in dirty {
-            self.txn.0.delete(&key)?;
-        }
-        for digest in &marked.by_lease_only {
-            self.txn.mark_dirty(digest)?;
-        }
-        // One walk has seen everything.
-        Ok(Step::Last { removed: false })
-    }
-
-    /// Counts the files that are to go, those too that an earlier collection left pending, and returns them in
-    /// `pending`.
-    fn pending(&self, pending: &mut HashSet<Digest>) -> Result<Collected> {
-        let mut total = Collected::default();
-        self.txn.view().each_pending(None, &mut |digest, size| {
-            if !self.leased.contains(&digest) {
-                total.add(size);
-            }
-            pending.insert(digest);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(total)
-    }
+/// What is to be decided about.
+enum Todo<'d> {
+    /// The dirty blobs behind this key.
+    Dirty(Vec<u8>),
+    These(&'d [Digest]),
 }

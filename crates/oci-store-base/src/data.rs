@@ -317,18 +317,18 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Removes all data that references a blob: the blob goes.
-    pub(crate) fn remove_references(&mut self, blob: &Digest) -> Result<()> {
+    /// Removes all data that references a blob, which goes; says how many of that were records of the store on top.
+    pub(crate) fn remove_references(&mut self, blob: &Digest) -> Result<u64> {
         let mut rows = Vec::new();
         self.view().each_reference(blob, None, &mut |row| {
             rows.push(row.to_vec());
             Ok(ControlFlow::Continue(()))
         })?;
-        for row in rows {
-            self.0.delete(&schema::reference(&blob.to_key(), &row))?;
-            self.0.delete(&row)?;
+        for row in &rows {
+            self.0.delete(&schema::reference(&blob.to_key(), row))?;
+            self.0.delete(row)?;
         }
-        Ok(())
+        Ok(rows.iter().filter(|row| row.first() == Some(&Space::Store.code())).count() as u64)
     }
 
     /// Sets additional data of a blob, which must be in the store. Idempotent.

@@ -18,6 +18,7 @@ mod config;
 mod convert;
 mod current;
 mod data;
+mod decide;
 mod edges;
 mod error;
 mod file_locks;

@@ -1,4 +1,4 @@
-//! The walk of a full collection: everything that is kept.
+//! The walk of a full collection: from the roots to everything that they keep.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -7,16 +7,21 @@ use oci_store_cas::Digest;
 
 use crate::{Link, Result, Space, View};
 
-/// What a walk has found.
-pub(crate) struct Marked {
-    pub(crate) kept: HashSet<Digest>,
-    /// Those of them that only leases keep.
-    pub(crate) by_lease_only: Vec<Digest>,
+/// The blobs behind `after` that nothing reaches from the records of the types `roots`, in order, the first `most` of
+/// them. Leases are not looked at. Visits each blob once, however many paths lead to it, and doesn't recurse.
+pub(crate) fn unreached(view: View<'_>, roots: &[&str], after: Option<&Digest>, most: usize) -> Result<Vec<Digest>> {
+    let kept = reached(view, roots)?;
+    let mut unreached = Vec::new();
+    view.each_blob(after, &mut |blob| {
+        if !kept.contains(&short(&blob.digest)) {
+            unreached.push(blob.digest);
+        }
+        Ok(if unreached.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(unreached)
 }
 
-/// Walks from the records of the types `roots`, then from what is leased, over all edges. Visits each blob once,
-/// however many paths lead to it, and doesn't recurse.
-pub(crate) fn mark(view: View<'_>, roots: &[String], leased: &HashSet<Digest>) -> Result<Marked> {
+fn reached(view: View<'_>, roots: &[&str]) -> Result<HashSet<u128>> {
     let mut walk = Vec::new();
     for kind in roots {
         view.each_data(Space::Store, kind, "", None, &mut |record| {
@@ -25,28 +30,13 @@ pub(crate) fn mark(view: View<'_>, roots: &[String], leased: &HashSet<Digest>) -
         })?;
     }
     let mut kept = HashSet::new();
-    spread(view, walk, &mut kept, &mut |_| {})?;
-    let mut by_lease_only = Vec::new();
-    spread(view, leased.iter().cloned().collect(), &mut kept, &mut |digest| by_lease_only.push(digest.clone()))?;
-    Ok(Marked { kept, by_lease_only })
-}
-
-fn spread(
-    view: View<'_>,
-    mut walk: Vec<Digest>,
-    kept: &mut HashSet<Digest>,
-    found: &mut dyn FnMut(&Digest),
-) -> Result<()> {
     while let Some(digest) = walk.pop() {
-        if kept.contains(&digest) {
+        if !kept.insert(short(&digest)) {
             continue;
         }
-        found(&digest);
-        for edge in view.edges(&digest)?.unwrap_or_default().edges {
-            if edge.link != Link::Follows {
-                walk.push(edge.child);
-            }
-        }
+        let edges = view.edges(&digest)?.unwrap_or_default().edges.into_iter();
+        let children = edges.filter(|edge| edge.link != Link::Follows).map(|edge| edge.child);
+        walk.extend(children.filter(|child| !kept.contains(&short(child))));
         // What follows an absent blob is not kept by it.
         if view.blob(&digest)?.is_some() {
             view.parents(&digest, Some(Link::Follows), &mut |parent, _| {
@@ -54,7 +44,11 @@ fn spread(
                 ControlFlow::Continue(())
             })?;
         }
-        kept.insert(digest);
     }
-    Ok(())
+    Ok(kept)
+}
+
+/// Enough of a digest to tell blobs apart, in a third of the memory. Two that agree in it would be kept both.
+fn short(digest: &Digest) -> u128 {
+    digest.raw().iter().take(size_of::<u128>()).fold(0, |short, byte| short << 8 | u128::from(*byte))
 }

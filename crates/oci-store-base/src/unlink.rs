@@ -15,6 +15,9 @@ use crate::{Collected, Error, Result, Store, Txn, View};
 /// Files that one transaction unlinks at the most.
 const CHUNK: usize = 256;
 
+/// Is shown some files, with their sizes.
+type Files<'f> = dyn FnMut(&[(Digest, u64)]) -> Result<()> + 'f;
+
 /// Since when a file without a row must not have changed, to be taken for left over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Before {
@@ -86,37 +89,40 @@ impl Store {
     /// As [`collect`](Self::collect).
     pub fn unlink_orphans(&self) -> Result<Collected> {
         let mut total = Collected::default();
-        let mut page = Vec::new();
-        let mut failed = Ok(());
-        self.each_orphan(Before::Ever, &mut |digest, _| {
-            page.push(digest);
-            if page.len() == CHUNK && failed.is_ok() {
-                failed = self.unlink(&page, &mut total);
-                page.clear();
-            }
+        self.each_orphans(Before::Ever, &mut |orphans| {
+            let digests: Vec<Digest> = orphans.iter().map(|(digest, _)| digest.clone()).collect();
+            self.unlink(&digests, &mut total)
         })?;
-        failed?;
-        self.unlink(&page, &mut total)?;
         Ok(total)
     }
 
-    /// Visits the files without a row, and without a live lease, that have changed last before a time.
-    pub(crate) fn each_orphan(&self, before: Before, visit: &mut dyn FnMut(Digest, u64)) -> Result<()> {
+    /// Visits the files without a row, and without a live lease, that have changed last before a time: some at a
+    /// time, with their sizes.
+    pub(crate) fn each_orphans(&self, before: Before, visit: &mut Files<'_>) -> Result<()> {
         let leased = self.leased()?;
-        let mut failed = Ok(());
-        let known = |digest: &Digest| self.view(|view| Ok(view.blob(digest)?.is_some() || view.is_pending(digest)?));
-        self.cas().list(&mut |digest, size| {
-            match known(&digest).and_then(|known| Ok(!known && self.is_before(before, &digest)?)) {
-                Ok(orphan) if !orphan || leased.contains(&digest) => {}
-                Ok(_) => visit(digest, size),
-                Err(error) => {
-                    failed = Err(error);
-                    return ControlFlow::Break(());
+        let mut some = |files: &mut Vec<(Digest, u64)>| {
+            let mut orphans = Vec::new();
+            self.view(|view| {
+                for (digest, size) in files.drain(..) {
+                    let is_known = view.blob(&digest)?.is_some() || view.is_pending(&digest)?;
+                    if !is_known && !leased.contains(&digest) && self.is_before(before, &digest)? {
+                        orphans.push((digest, size));
+                    }
                 }
+                Ok::<_, Error>(())
+            })?;
+            if orphans.is_empty() { Ok(()) } else { visit(&orphans) }
+        };
+        let (mut files, mut done) = (Vec::new(), Ok(()));
+        self.cas().list(&mut |digest, size| {
+            files.push((digest, size));
+            if files.len() == CHUNK {
+                done = some(&mut files);
             }
-            ControlFlow::Continue(())
+            if done.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        failed
+        done?;
+        some(&mut files)
     }
 
     /// Where the time is not known, it is not.

@@ -1,5 +1,6 @@
 //! Garbage collection of an OCI store.
 
+use std::ops::ControlFlow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oci_store_base::{Collected, Extent};
@@ -24,18 +25,26 @@ impl Store {
     pub fn gc(&self, extent: Extent, dry_run: bool) -> Result<Collected> {
         self.refresh()?;
         let base = self.base();
+        let mut left = false;
+        base.view(|view| {
+            view.each_pending(None, &mut |_, _| {
+                left = true;
+                Ok(ControlFlow::Break(()))
+            })
+        })?;
         let rows = base.collect(&refs::ROOTS, extent, dry_run)?;
         if dry_run {
             return Ok(rows);
         }
         reached(Point::AfterMark);
-        // Nobody outside is told any more of what goes: referrers went with their subjects.
-        if rows.blobs > 0 {
+        // Nobody outside is told any more of what goes: referrers went with their subjects, and their records with them; or
+        // with those that a gc had taken which came no further.
+        if rows.records > 0 || left {
             self.project_changed()?;
         }
-        let removed = Collected { unfinished: rows.unfinished, ..base.unlink_pending()? };
-        if rows.blobs == 0 && removed.blobs > 0 {
-            // They were left by a gc that came no further.
+        let removed = Collected { unfinished: rows.unfinished, records: rows.records, ..base.unlink_pending()? };
+        // One may have come no further meanwhile.
+        if removed.blobs > rows.blobs && !left {
             self.project_changed()?;
         }
         if extent == Extent::Full {

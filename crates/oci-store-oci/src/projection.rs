@@ -68,7 +68,7 @@ impl Store {
     fn try_project_changed(&self) -> Result<()> {
         let same = match look_at(&self.index_json(), MOMENT, self.noted().as_ref())? {
             Found::Ours(ours) => self.base().view(|view| ours.is_current(view))?,
-            _ => self.base().view(|view| Ok::<_, Error>(refs::entries(view)?.is_empty()))?,
+            _ => self.base().view(refs::is_empty)?,
         };
         let need = if same {
             self.base().view(refs::generation)?

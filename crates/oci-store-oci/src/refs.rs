@@ -160,9 +160,9 @@ pub(crate) fn each_unnamed(view: View<'_>, kind: &str, visit: &mut dyn FnMut(Des
     each_record(view, kind, &mut |data| visit(bare(decode(&data)?)))
 }
 
-/// What `index.json` is to list: refs by name, then, without one, pins and what nobody has named that is about an image.
-pub(crate) fn entries(view: View<'_>) -> Result<Vec<Box<RawValue>>> {
-    let mut entries = Vec::new();
+/// Visits what `index.json` is to list, as text: refs by name, then, without one, pins and what nobody has named that is
+/// about an image.
+pub(crate) fn each_entry(view: View<'_>, visit: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     let mut named = HashSet::new();
     let has_referrers = !view.data_page(Space::Store, REFERRER, "", None, 1)?.is_empty();
     for kind in [REF, PIN, REFERRER] {
@@ -170,15 +170,25 @@ pub(crate) fn entries(view: View<'_>) -> Result<Vec<Box<RawValue>>> {
             if kind == REFERRER && data.blob.as_ref().is_some_and(|digest| named.contains(digest)) {
                 return Ok(());
             }
-            entries.push(match kind {
-                REF => decode::<Record<'_>>(&data)?.entry.to_owned(),
-                _ => decode::<&RawValue>(&data)?.to_owned(),
-            });
+            visit(match kind {
+                REF => decode::<Record<'_>>(&data)?.entry.get(),
+                _ => decode::<&RawValue>(&data)?.get(),
+            })?;
             named.extend(data.blob.filter(|_| has_referrers));
             Ok(())
         })?;
     }
-    Ok(entries)
+    Ok(())
+}
+
+/// Whether there is anything that `index.json` is to list.
+pub(crate) fn is_empty(view: View<'_>) -> Result<bool> {
+    for kind in [REF, PIN, REFERRER] {
+        if !view.data_page(Space::Store, kind, "", None, 1)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// An entry of `index.json`, its fields in the order of the alphabet, as the file's checksum has them.

@@ -137,13 +137,14 @@ fn carry(
 fn old_entries(view: View<'_>) -> Result<(u64, Vec<Dated>)> {
     let floor = refs::generation(view)?;
     let mut entries = Vec::new();
-    for entry in refs::entries(view)? {
+    refs::each_entry(view, &mut |entry| {
         let wrong = |error| Error::document("record", error);
-        let entry: Descriptor = serde_json::from_str(entry.get()).map_err(wrong)?;
+        let entry: Descriptor = serde_json::from_str(entry).map_err(wrong)?;
         let name = entry.ref_name().map(str::parse::<RefName>).transpose()?;
         let found = name.map(|name| refs::get(view, &name)).transpose()?.flatten();
         entries.push((entry, found.map_or(floor, |found| found.generation)));
-    }
+        Ok(())
+    })?;
     Ok((floor, entries))
 }
 

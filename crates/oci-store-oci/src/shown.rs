@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use oci_store_base::View;
 use oci_store_cas::{Algorithm, Hasher};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::index_json::IndexJson;
@@ -40,37 +40,46 @@ pub(crate) struct Ours {
     pub(crate) text: Vec<u8>,
 }
 
-/// The fields of the file, in their order.
-#[derive(Serialize, Deserialize)]
+/// Of the file, what tells whether it is current.
+#[derive(Deserialize)]
 struct Text<'t> {
-    #[serde(rename = "schemaVersion")]
-    schema_version: u64,
-    #[serde(rename = "mediaType")]
-    media_type: &'t str,
     #[serde(borrow)]
     manifests: &'t RawValue,
-    #[serde(borrow)]
-    annotations: &'t RawValue,
 }
 
-/// What `index.json` is to be.
+/// What `index.json` is to be. It may be long: it is put together once, where it stays.
 pub(crate) fn render(view: View<'_>) -> Result<(u64, Vec<u8>)> {
-    let wrong = |error| Error::document("index.json", error);
     let generation = refs::generation(view)?;
-    let manifests = serde_json::value::to_raw_value(&refs::entries(view)?).map_err(wrong)?;
-    let sum = checksum(generation, manifests.get()).unwrap_or_default();
+    let mut text = format!("{{\"schemaVersion\":2,\"mediaType\":\"{INDEX}\",\"manifests\":[").into_bytes();
+    let begin = text.len() - 1;
+    refs::each_entry(view, &mut |entry| {
+        if text.len() > begin + 1 {
+            text.push(b',');
+        }
+        text.extend_from_slice(entry.as_bytes());
+        Ok(())
+    })?;
+    text.push(b']');
+    let manifests = text.get(begin..).unwrap_or_default();
+    let sum = checksum(generation, |hasher| hasher.update(manifests)).unwrap_or_default();
     let annotations = serde_json::json!({ GENERATION: generation.to_string(), CHECKSUM: sum });
-    let annotations = serde_json::value::to_raw_value(&annotations).map_err(wrong)?;
-    let text = Text { schema_version: 2, media_type: INDEX, manifests: &manifests, annotations: &annotations };
-    Ok((generation, serde_json::to_vec(&text).map_err(wrong)?))
+    text.extend_from_slice(format!(",\"annotations\":{annotations}}}").as_bytes());
+    Ok((generation, text))
 }
 
 impl Ours {
     /// Whether it lists what [`render`] would list now.
     pub(crate) fn is_current(&self, view: View<'_>) -> Result<bool> {
         let Ok(text) = serde_json::from_slice::<Text<'_>>(&self.text) else { return Ok(false) };
-        let now = serde_json::to_string(&refs::entries(view)?).map_err(|error| Error::document("index.json", error))?;
-        Ok(text.manifests.get() == now)
+        let list = text.manifests.get().strip_prefix('[').and_then(|list| list.strip_suffix(']'));
+        let mut rest = Some(list.unwrap_or_default());
+        let mut is_first = true;
+        refs::each_entry(view, &mut |entry| {
+            let separator = if std::mem::take(&mut is_first) { "" } else { "," };
+            rest = rest.and_then(|rest| rest.strip_prefix(separator)?.strip_prefix(entry));
+            Ok(())
+        })?;
+        Ok(rest == Some(""))
     }
 
     pub(crate) fn index(&self, path: &Path) -> Result<IndexJson> {
@@ -153,7 +162,15 @@ fn settled(mut read: impl FnMut() -> Result<Found>) -> Result<Option<Found>> {
 
 /// Whether nobody has changed what we wrote. Who only formats the file anew has changed nothing.
 fn is_ours(generation: u64, index: &IndexJson) -> bool {
-    let sum = || checksum(generation, &serde_json::to_value(&index.manifests).ok()?.to_string());
+    // One entry after the other: as values, all of them would take very much more memory than the file.
+    let list = |hasher: &mut Hasher| {
+        for (number, entry) in index.manifests.iter().enumerate() {
+            hasher.update(if number == 0 { b"[" } else { b"," });
+            hasher.update(serde_json::to_value(entry).unwrap_or_default().to_string().as_bytes());
+        }
+        hasher.update(if index.manifests.is_empty() { b"[]" } else { b"]" });
+    };
+    let sum = || checksum(generation, list);
     // Whoever added what is no descriptor was not us, even if all the rest is ours.
     !index.is_lossy && annotation(index, CHECKSUM).is_some_and(|said| sum().as_deref() == Some(said))
 }
@@ -168,10 +185,10 @@ fn generation_of(index: &IndexJson) -> u64 {
 }
 
 /// Over the list of entries, as text without spaces and with fields in the order of the alphabet.
-fn checksum(generation: u64, entries: &str) -> Option<String> {
+fn checksum(generation: u64, list: impl FnOnce(&mut Hasher)) -> Option<String> {
     let mut hasher = Hasher::new(Algorithm::Sha256)?;
     hasher.update(generation.to_string().as_bytes());
-    hasher.update(entries.as_bytes());
+    list(&mut hasher);
     Some(hasher.finish().to_string())
 }
 
