@@ -1,6 +1,7 @@
 //! Why a blob is kept: the paths to it from what keeps it. They are there if and only if a collection would leave it.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 
 use oci_store_cas::Digest;
@@ -169,77 +170,84 @@ impl Above {
         Ok(keepers)
     }
 
-    /// Which blobs are kept.
-    fn kept(&self) -> Vec<bool> {
+    /// How many steps each blob is from the nearest that something keeps by itself; `None`: nothing keeps it.
+    fn distances(&self) -> Vec<Option<usize>> {
         let mut below = vec![Vec::new(); self.nodes.len()];
         for (at, node) in self.nodes.iter().enumerate() {
             for (above, ..) in &node.above {
-                if let Some(below) = below.get_mut(*above) {
-                    below.push(at);
-                }
+                below.get_mut(*above).into_iter().for_each(|below: &mut Vec<usize>| below.push(at));
             }
         }
-        let mut kept = vec![false; self.nodes.len()];
-        let mut walk: Vec<usize> = (0..self.nodes.len()).collect();
-        walk.retain(|at| self.nodes.get(*at).is_some_and(|node| !node.keepers.is_empty()));
-        while let Some(at) = walk.pop() {
-            if let Some(known) = kept.get_mut(at).filter(|known| !**known) {
-                *known = true;
-                walk.extend(below.get(at).into_iter().flatten());
+        let mut distances = vec![None; self.nodes.len()];
+        let kept = self.nodes.iter().enumerate().filter(|(_, node)| !node.keepers.is_empty());
+        let mut walk: VecDeque<(usize, usize)> = kept.map(|(at, _)| (at, 0)).collect();
+        while let Some((at, steps)) = walk.pop_front() {
+            if let Some(distance) = distances.get_mut(at).filter(|distance| distance.is_none()) {
+                *distance = Some(steps);
+                walk.extend(below.get(at).into_iter().flatten().map(|below| (*below, steps + 1)));
             }
         }
-        kept
+        distances
     }
 
     /// The paths from the first blob up: those that reach a keeper, and come by no blob twice.
     fn paths(&self, limit: usize) -> Kept {
-        /// A blob, and the rest of the path, down.
-        struct Begun {
-            node: usize,
-            below: Option<usize>,
-            role: u8,
-            link: Link,
-        }
-        let kept = self.kept();
-        let is_kept = |at: usize| kept.get(at).copied().unwrap_or_default();
+        let distances = self.distances();
+        let distance = |node: usize| distances.get(node).copied().flatten();
         let mut answer = Kept::default();
-        if !is_kept(0) {
-            return answer;
-        }
+        let Some(least) = distance(0) else { return answer };
         let mut begun = vec![Begun { node: 0, below: None, role: 0, link: Link::Needs }];
-        let mut at = 0;
-        while let Some(here) = begun.get(at) {
-            let down = |at: usize| std::iter::successors(begun.get(at), |begun_at| begun.get(begun_at.below?));
-            let Some(node) = self.nodes.get(here.node) else { break };
+        // Those first that will be the shortest; of these the longest, so that one of them ends before many are begun.
+        let mut next = BinaryHeap::from([(Reverse(least), 0, Reverse(0))]);
+        while let Some((_, steps, Reverse(at))) = next.pop() {
+            let Some(node) = begun.get(at).and_then(|begun| self.nodes.get(begun.node)) else { break };
             for keeper in &node.keepers {
-                if answer.paths.len() == limit {
+                if answer.paths.len() < limit {
+                    answer.paths.push(Path { keeper: keeper.clone(), steps: self.steps(&begun, at) });
+                } else {
                     answer.more += 1;
+                }
+            }
+            for &(above, role, link) in &node.above {
+                let Some(left) = distance(above) else { continue };
+                if down(&begun, at).any(|begun| begun.node == above) {
                     continue;
                 }
-                let mut steps = Vec::new();
-                // How a blob was reached from below is what the step below it says.
-                let mut edge = None;
-                for begun in down(at) {
-                    let digest = self.nodes.get(begun.node).map(|node| node.digest.clone());
-                    let (role, link) = edge.unzip();
-                    steps.extend(digest.map(|digest| Step { digest, role, link }));
-                    edge = Some((begun.role, begun.link));
+                if begun.len() == MOST {
+                    answer.uncounted = true;
+                    break;
                 }
-                answer.paths.push(Path { keeper: keeper.clone(), steps });
+                next.push((Reverse(steps + 1 + left), steps + 1, Reverse(begun.len())));
+                begun.push(Begun { node: above, below: Some(at), role, link });
             }
-            let next: Vec<Begun> = node
-                .above
-                .iter()
-                .filter(|(above, ..)| is_kept(*above) && !down(at).any(|begun| begun.node == *above))
-                .map(|&(node, role, link)| Begun { node, below: Some(at), role, link })
-                .collect();
-            if begun.len() + next.len() > MOST {
-                answer.uncounted = true;
-            } else {
-                begun.extend(next);
-            }
-            at += 1;
         }
         answer
     }
+
+    /// The blobs from one down to the first.
+    fn steps(&self, begun: &[Begun], at: usize) -> Vec<Step> {
+        let mut steps = Vec::new();
+        // How a blob was reached from below is what the step below it says.
+        let mut edge = None;
+        for begun in down(begun, at) {
+            let digest = self.nodes.get(begun.node).map(|node| node.digest.clone());
+            let (role, link) = edge.unzip();
+            steps.extend(digest.map(|digest| Step { digest, role, link }));
+            edge = Some((begun.role, begun.link));
+        }
+        steps
+    }
+}
+
+/// The beginning of a path, from below: a blob, and the rest of the path down.
+struct Begun {
+    node: usize,
+    below: Option<usize>,
+    /// Of the edge between the two.
+    role: u8,
+    link: Link,
+}
+
+fn down(begun: &[Begun], at: usize) -> impl Iterator<Item = &Begun> {
+    std::iter::successors(begun.get(at), |here| begun.get(here.below?))
 }
