@@ -15,6 +15,7 @@ mod data;
 mod end;
 mod export;
 mod export_archive;
+mod find;
 mod history;
 mod import;
 mod index_files;

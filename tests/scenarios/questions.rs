@@ -11,6 +11,7 @@ over_each_index!(
     why_names_every_path_to_what_is_kept,
     why_is_silent_of_exactly_what_a_gc_takes,
     du_says_what_removing_would_free,
+    du_draws_who_shares_what,
     stats_count_what_there_is,
     leases_are_listed_and_left,
 );
@@ -112,6 +113,38 @@ fn du_says_what_removing_would_free(world: &World) {
     world.fails(2, "du a//b");
     let empty = world.json("--store-path empty du");
     assert_eq!((&empty["images"], &empty["total"]["bytes"]), (&Value::Array(Vec::new()), &0.into()));
+}
+
+fn du_draws_who_shares_what(world: &World) {
+    fill(world);
+    let before = world.json("du");
+    let ran = world.json("du --html page.html --svg picture.svg");
+    assert_eq!(ran, before);
+    let page = String::from_utf8(world.read("page.html")).unwrap();
+    let svg = String::from_utf8(world.read("picture.svg")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("</html>") && page.contains("<td>multi</td>"));
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && page.contains(&svg));
+    // Nothing is fetched, nothing is run, and every element has its end.
+    for text in [&page, &svg] {
+        let links = text.replace("http://www.w3.org/2000/svg", "");
+        for word in ["http:", "https:", "<script", "url(", "@import", "src=", "href=", "NaN", "inf"] {
+            assert!(!links.contains(word), "{word}");
+        }
+        for element in ["svg", "g", "text", "title", "style"] {
+            let begun = text.matches(&format!("<{element}>")).count() + text.matches(&format!("<{element} ")).count();
+            assert_eq!(begun, text.matches(&format!("</{element}>")).count(), "{element}");
+        }
+        assert!(text.contains("prefers-color-scheme:dark"));
+    }
+    // Each blob once, told by its digest, with those who share it.
+    for digest in world.blob_files() {
+        assert_eq!(svg.matches(&digest[..19]).count(), 1, "{digest}");
+    }
+    assert!(svg.contains(">lone</text>") && svg.contains(">2 images</text>"), "{svg}");
+    world.ok("du amd --svg amd.svg");
+    assert!(!String::from_utf8(world.read("amd.svg")).unwrap().contains("lone"));
+    world.ok("--store-path empty du --html empty.html");
+    assert!(world.fails(1, "du --svg no/such/folder.svg").contains("no/such/folder.svg"));
 }
 
 fn stats_count_what_there_is(world: &World) {

@@ -7,6 +7,7 @@ mod context;
 mod failure;
 mod interrupt;
 mod output;
+mod picture;
 mod progress;
 mod reader;
 mod suggest;

@@ -3,9 +3,10 @@
 use std::io::Read;
 
 use oci_store::cas::VerifyReader;
+use oci_store::oci::questions;
 use oci_store::{
-    Checked, Descriptor, Destination, ExportOptions, Exported, ImageSource, Inventory, Layout, Outgoing, Progress,
-    Reading, Ref, RefName, Result, Store, oci,
+    Checked, Descriptor, Destination, Digest, ExportOptions, Exported, ImageSource, Inventory, Layout, Outgoing,
+    Progress, Reading, Ref, RefName, Result, Store, oci,
 };
 
 /// Refs fetched at once.
@@ -91,6 +92,11 @@ impl Reader {
 
     pub(crate) fn referrers(&self, subject: &Descriptor) -> Result<Vec<Descriptor>> {
         self.with_source(|source| source.referrers(&subject.digest))
+    }
+
+    /// What is about the blob `subject`, of one type or of all.
+    pub(crate) fn referrers_of(&self, subject: &Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>> {
+        self.with_source(|source| questions::referrers(source, subject, artifact_type))
     }
 
     pub(crate) fn check(&self, names: &[RefName], reading: Reading, progress: &dyn Progress) -> Result<Checked> {

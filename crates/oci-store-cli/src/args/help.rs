@@ -10,7 +10,7 @@ use super::Args;
 const GROUPS: &[(&str, &[&str])] = &[
     ("In and out", &["import", "export", "inventory"]),
     ("Look", &["list", "inspect", "cat", "resolve", "blobs"]),
-    ("Ask", &["why", "du", "stats", "lease"]),
+    ("Ask", &["tree", "referrers", "diff", "find", "why", "du", "stats", "lease"]),
     ("Names", &["tag", "rename", "rm", "prune", "log", "undo", "pin", "unpin"]),
     ("Upkeep", &["gc", "check", "maintain", "reindex", "index"]),
     ("Data", &["data", "blob-data"]),
@@ -65,12 +65,24 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "oci-store blobs --limit 1000 --after sha256:0c45…  # the next page",
         ],
     ),
+    ("tree", &["oci-store tree app:1"]),
+    ("referrers", &["oci-store referrers app:1", "oci-store referrers app:1 --artifact-type application/spdx+json"]),
+    ("diff", &["oci-store diff app:1 app:2"]),
+    (
+        "find",
+        &[
+            "oci-store find --platform linux/arm64 --min-size 100MiB",
+            "oci-store find --label maintainer=ann --older-than 30days",
+            "oci-store find -q --layer 0c45 | xargs oci-store rm",
+        ],
+    ),
     ("why", &["oci-store why 0c45                              # what keeps this blob"]),
     (
         "du",
         &[
             "oci-store du                                    # each image, and all of them",
             "oci-store du app:1 app:2                        # what removing these two would free",
+            "oci-store du --html shared.html                 # a picture of who shares what",
         ],
     ),
     ("stats", &["oci-store stats"]),

@@ -14,7 +14,7 @@ pub(crate) use data::{BlobDataCommand, DataCommand};
 pub(crate) use export::Export;
 pub(crate) use help::command;
 pub(crate) use image::Import;
-pub(crate) use questions::{Du, LeaseCommand, Log, Undo, Why};
+pub(crate) use questions::{Differ, Du, Find, LeaseCommand, Log, Referrers, Tree, Undo, Why};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -195,6 +195,14 @@ pub(crate) enum Command {
     },
     /// List blobs
     Blobs(Blobs),
+    /// Show an image as a tree: what it consists of, and what is about it
+    Tree(Tree),
+    /// List what is about an image: signatures, SBOMs, whatever names it as its subject
+    Referrers(Referrers),
+    /// Show in what two images differ: blobs, layers, configs
+    Diff(Differ),
+    /// Find refs by what their images are
+    Find(Find),
     /// Show what keeps a blob: every path to it from a ref, a pin or a lease (exit code 6: nothing does)
     Why(Why),
     /// Show how much images take, and what removing them would free

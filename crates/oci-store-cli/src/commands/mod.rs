@@ -2,12 +2,14 @@ mod blobs;
 mod check;
 mod data;
 mod export;
+mod find;
 mod history;
 mod image;
 mod inspect;
 mod refs;
 mod setup;
 mod stats;
+mod tree;
 mod upkeep;
 mod why;
 
@@ -45,6 +47,10 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Cat { blob } => blobs::cat(context, &blob),
         Command::Resolve { prefix } => blobs::resolve(context, &prefix),
         Command::Blobs(filter) => blobs::list(context, &filter),
+        Command::Tree(args) => tree::tree(context, &args),
+        Command::Referrers(args) => tree::referrers(context, &args),
+        Command::Diff(args) => find::diff(context, &args),
+        Command::Find(args) => find::find(context, args),
         Command::Why(args) => why::why(context, &args),
         Command::Du(args) => stats::du(context, &args),
         Command::Stats => stats::stats(context),

@@ -44,7 +44,7 @@ fn to_json(found: &Listed) -> Value {
     })
 }
 
-fn short_type(media_type: &str) -> &str {
+pub(super) fn short_type(media_type: &str) -> &str {
     use oci_store::oci::media_type as types;
     match media_type {
         types::INDEX | types::DOCKER_LIST => "index",

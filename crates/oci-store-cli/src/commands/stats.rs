@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::args::Du;
 use crate::context::Context;
 use crate::failure::Result;
-use crate::output;
 use crate::table::table;
+use crate::{output, picture};
 
 fn amount(amount: Amount) -> Value {
     json!({ "blobs": amount.blobs, "bytes": amount.bytes })
@@ -47,7 +47,10 @@ pub(crate) fn stats(context: &Context) -> Result<()> {
 }
 
 pub(crate) fn du(context: &Context, args: &Du) -> Result<()> {
-    let usage = context.store()?.usage(&args.refs, false)?;
+    let is_drawn = args.html.is_some() || args.svg.is_some();
+    let usage = context.store()?.usage(&args.refs, is_drawn)?;
+    args.html.as_deref().map_or(Ok(()), |to| picture::write_html(&usage, to))?;
+    args.svg.as_deref().map_or(Ok(()), |to| picture::write_svg(&usage, to))?;
     let image = |image: &ImageUsage| {
         json!({
             "ref": image.name, "digest": image.digest, "blobs": image.total.blobs, "bytes": image.total.bytes,

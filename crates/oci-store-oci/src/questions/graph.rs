@@ -17,6 +17,8 @@ pub(super) struct Blob {
     /// In bytes; `None`: it is not there.
     pub(super) size: Option<u64>,
     pub(super) is_document: bool,
+    /// Its place among the graph's media types.
+    media_type: usize,
     /// A bit for the code of each role that it has to a parent.
     pub(super) roles: u8,
 }
@@ -33,8 +35,11 @@ pub(super) struct Root {
 pub(super) struct Graph {
     ids: HashMap<Digest, Id>,
     pub(super) blobs: Vec<Blob>,
-    /// What stays as long as the blob does: what it points at, and what is about it.
-    keeps: Vec<Vec<Id>>,
+    media_types: Vec<String>,
+    /// What each blob keeps by pointing at it.
+    parts: Vec<Vec<Id>>,
+    /// What is about each blob, and stays as long as it does.
+    about: Vec<Vec<Id>>,
     /// Refs by name, then pins.
     pub(super) roots: Vec<Root>,
 }
@@ -42,11 +47,17 @@ pub(super) struct Graph {
 impl Graph {
     /// Reads all rows of blobs and edges, one after the other, and what the refs and pins name.
     pub(super) fn load(view: View<'_>) -> Result<Self> {
-        let mut graph = Self::default();
+        let mut graph = Self { media_types: vec![String::new()], ..Self::default() };
+        let mut types = HashMap::from([(String::new(), 0)]);
         view.each_blob(None, &mut |blob| {
             let id = graph.id(blob.digest);
+            let next = types.len();
+            let media_type = *types.entry(blob.media_type).or_insert_with_key(|new| {
+                graph.media_types.push(new.clone());
+                next
+            });
             if let Some(known) = graph.blobs.get_mut(id) {
-                known.size = Some(blob.size);
+                (known.size, known.media_type) = (Some(blob.size), media_type);
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -60,12 +71,13 @@ impl Graph {
                 let Some(known) = graph.blobs.get_mut(child) else { continue };
                 known.roles |= 1_u8.checked_shl(edge.role.into()).unwrap_or_default();
                 let is_there = known.size.is_some();
-                match edge.link {
+                let (kept, keeper, kept_by) = match edge.link {
                     // Nothing is kept by what it follows if that is not there.
-                    Link::Follows if is_there => graph.keep(child, parent),
-                    Link::Follows => {}
-                    _ => graph.keep(parent, child),
-                }
+                    Link::Follows if !is_there => continue,
+                    Link::Follows => (parent, child, &mut graph.about),
+                    _ => (child, parent, &mut graph.parts),
+                };
+                kept_by.get_mut(keeper).into_iter().for_each(|all| all.push(kept));
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -78,16 +90,11 @@ impl Graph {
 
     fn id(&mut self, digest: Digest) -> Id {
         *self.ids.entry(digest).or_insert_with_key(|digest| {
-            self.blobs.push(Blob { digest: digest.clone(), size: None, is_document: false, roles: 0 });
-            self.keeps.push(Vec::new());
+            self.blobs.push(Blob { digest: digest.clone(), size: None, is_document: false, media_type: 0, roles: 0 });
+            self.parts.push(Vec::new());
+            self.about.push(Vec::new());
             self.blobs.len() - 1
         })
-    }
-
-    fn keep(&mut self, keeper: Id, kept: Id) {
-        if let Some(keeps) = self.keeps.get_mut(keeper) {
-            keeps.push(kept);
-        }
     }
 
     pub(super) fn find(&self, digest: &Digest) -> Option<Id> {
@@ -98,6 +105,26 @@ impl Graph {
     pub(super) fn leased(&self, leases: &[LeaseInfo]) -> Vec<Id> {
         let digests = leases.iter().filter(|lease| lease.live).flat_map(|lease| &lease.digests);
         digests.filter_map(|digest| self.find(digest)).collect()
+    }
+
+    /// A blob's media type; empty if nobody has said it.
+    pub(super) fn media_type(&self, blob: &Blob) -> &str {
+        self.media_types.get(blob.media_type).map_or("", String::as_str)
+    }
+
+    /// How many images that refs and pins name, but for `except`, keep each blob.
+    pub(super) fn held_by_others(&self, except: Id) -> Vec<u32> {
+        let mut targets: Vec<Id> = self.roots.iter().map(|root| root.target).filter(|id| *id != except).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let mut held = vec![0; self.blobs.len()];
+        let mut walker = self.walker();
+        for target in targets {
+            for id in walker.reach(&[target]) {
+                held.get_mut(id).into_iter().for_each(|count| *count += 1);
+            }
+        }
+        held
     }
 
     pub(super) fn walker(&self) -> Walker<'_> {
@@ -117,6 +144,15 @@ pub(super) struct Walker<'g> {
 impl Walker<'_> {
     /// All that is kept by `from`, each blob once, those too that are not there.
     pub(super) fn reach(&mut self, from: &[Id]) -> Vec<Id> {
+        self.walk(from, true)
+    }
+
+    /// All that an image consists of, without what is about it.
+    pub(super) fn parts(&mut self, image: Id) -> Vec<Id> {
+        self.walk(&[image], false)
+    }
+
+    fn walk(&mut self, from: &[Id], with_about: bool) -> Vec<Id> {
         self.walk += 1;
         let mut reached = Vec::new();
         let mut stack = from.to_vec();
@@ -124,7 +160,8 @@ impl Walker<'_> {
             let Some(seen) = self.seen.get_mut(id).filter(|seen| **seen != self.walk) else { continue };
             *seen = self.walk;
             reached.push(id);
-            stack.extend(self.graph.keeps.get(id).into_iter().flatten());
+            stack.extend(self.graph.parts.get(id).into_iter().flatten());
+            stack.extend(self.graph.about.get(id).into_iter().filter(|_| with_about).flatten());
         }
         reached
     }

@@ -69,12 +69,19 @@ pub struct SharedBlob {
 /// Blobs that the same images have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The refs that have them, by name, those too that were not asked about; then the digests of pins.
-    pub images: Vec<String>,
+    /// How many images have them, those too that were not asked about.
+    pub images: usize,
+    /// A name of each of the first [`NAMES`](Self::NAMES) of these: of a ref, or the digest of a pin.
+    pub names: Vec<String>,
     /// The blobs, the largest first.
     pub blobs: Vec<SharedBlob>,
     /// Their sizes, added up, in bytes.
     pub bytes: u64,
+}
+
+impl Share {
+    /// So many names are told of each.
+    pub const NAMES: usize = 20;
 }
 
 /// What refs hold.
@@ -202,31 +209,21 @@ impl Held {
                 groups.entry(images.as_slice()).or_default().push(blob);
             }
         }
-        let mut names: HashMap<Id, (Vec<&str>, Option<String>)> = HashMap::new();
+        let mut names: HashMap<Id, String> = HashMap::new();
         for root in &graph.roots {
-            let (named, pin) = names.entry(root.target).or_default();
-            match &root.name {
-                Some(name) => named.push(name),
-                None => *pin = graph.blobs.get(root.target).map(|blob| blob.digest.to_string()),
-            }
+            let pin = || graph.blobs.get(root.target).map(|blob| blob.digest.to_string());
+            names.entry(root.target).or_insert_with(|| root.name.clone().or_else(pin).unwrap_or_default());
         }
         let share = |(images, mut blobs): (&[usize], Vec<SharedBlob>)| {
             blobs.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
-            let targets =
-                images.iter().filter_map(|at| self.images.get(*at)).filter_map(|image| names.get(&image.target));
-            let (mut named, mut pins) = (Vec::new(), Vec::new());
-            for (refs, pin) in targets {
-                named.extend(refs.iter().map(|name| (*name).to_owned()));
-                pins.extend(pin.clone());
-            }
-            named.sort();
-            pins.sort();
-            named.append(&mut pins);
+            let targets = images.iter().filter_map(|at| self.images.get(*at));
+            let names = targets.filter_map(|image| names.get(&image.target));
+            let names = names.take(Share::NAMES).cloned().collect();
             let bytes = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
-            Share { images: named, blobs, bytes }
+            Share { images: images.len(), names, blobs, bytes }
         };
         let mut shares: Vec<Share> = groups.into_iter().map(share).collect();
-        shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.images.cmp(&b.images)));
+        shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.names.cmp(&b.names)));
         shares
     }
 }

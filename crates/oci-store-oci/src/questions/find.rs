@@ -1,0 +1,221 @@
+//! Which refs name an image of some kind.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use oci_spec::image::Platform;
+use oci_store_base::Space;
+use oci_store_cas::Digest;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::document::Role;
+use crate::source::{PlatformSpec, read_document};
+use crate::threads::side_by_side;
+use crate::{Descriptor, Result, Store, refs};
+
+use super::config;
+use super::graph::{Graph, Id};
+use super::usage::Amount;
+
+/// Which refs to find: those for which all that is given holds.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Annotations, of the entry, the image's documents or what these list: a key, and a value if it matters.
+    pub annotations: Vec<(String, Option<String>)>,
+    /// Labels of a config of the image.
+    pub labels: Vec<(String, Option<String>)>,
+    /// There is a manifest for this platform.
+    pub platform: Option<PlatformSpec>,
+    /// A blob of the image is of this type.
+    pub media_type: Option<String>,
+    /// The image has at least so many bytes.
+    pub min_size: Option<u64>,
+    /// It has at most so many.
+    pub max_size: Option<u64>,
+    /// The ref was set at this time or later, in seconds since 1970.
+    pub set_since: Option<u64>,
+    /// It was set before this time.
+    pub set_before: Option<u64>,
+    /// The image has this blob.
+    pub blob: Option<Digest>,
+}
+
+/// A ref that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundRef {
+    /// Its name.
+    pub name: String,
+    /// What it names.
+    pub digest: Digest,
+    /// All blobs of the image, without what is about it.
+    pub size: Amount,
+    /// When the ref was set, in seconds since 1970.
+    pub updated: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundRefs {
+    /// By name.
+    pub refs: Vec<FoundRef>,
+    /// Refs of which something could not be read, with why: nobody knows whether they are of the kind.
+    pub unread: Vec<(String, String)>,
+}
+
+/// So many images are read by one thread.
+const FEW: usize = 64;
+
+impl Store {
+    /// Finds refs. Reads the index, and where annotations, labels or a platform are asked for, documents and configs of
+    /// those for which all else holds.
+    ///
+    /// # Errors
+    /// Those of the base store.
+    pub fn search(&self, query: &Query) -> Result<FoundRefs> {
+        let (graph, mut records) = self.base().view(|view| {
+            let graph = Graph::load(view)?;
+            let mut records = Vec::new();
+            refs::each_record(view, refs::REF, &mut |data| {
+                let is_in_time = query.set_since.is_none_or(|time| data.updated >= time)
+                    && query.set_before.is_none_or(|time| data.updated < time);
+                if let Some(digest) = data.blob.filter(|_| is_in_time) {
+                    records.push((data.key, digest, data.updated));
+                }
+                Ok(())
+            })?;
+            Ok::<_, crate::Error>((graph, records))
+        })?;
+        let mut walker = graph.walker();
+        let mut candidates = Vec::new();
+        for (name, digest, updated) in records.drain(..) {
+            let Some(id) = graph.find(&digest) else { continue };
+            let parts = walker.parts(id);
+            let blobs = || parts.iter().filter_map(|id| graph.blobs.get(*id));
+            let size = Amount::of(blobs());
+            let is_of_type = |media_type: &String| blobs().any(|blob| graph.media_type(blob) == media_type);
+            if query.min_size.is_none_or(|least| size.bytes >= least)
+                && query.max_size.is_none_or(|most| size.bytes <= most)
+                && query.blob.as_ref().is_none_or(|wanted| blobs().any(|blob| blob.digest == *wanted))
+                && query.media_type.as_ref().is_none_or(is_of_type)
+            {
+                candidates.push((FoundRef { name, digest, size, updated }, parts));
+            }
+        }
+        if query.annotations.is_empty() && query.labels.is_empty() && query.platform.is_none() {
+            let refs = candidates.into_iter().map(|(found, _)| found).collect();
+            return Ok(FoundRefs { refs, unread: Vec::new() });
+        }
+        self.read(query, &graph, candidates)
+    }
+
+    /// Those candidates whose documents say what they should.
+    fn read(&self, query: &Query, graph: &Graph, candidates: Vec<(FoundRef, Vec<Id>)>) -> Result<FoundRefs> {
+        let threads = if candidates.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+        let next = AtomicUsize::new(0);
+        let verdicts = Mutex::new(vec![Ok(false); candidates.len()]);
+        side_by_side(threads, || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some((found, parts)) = candidates.get(at) else { return };
+                let verdict = self.is_wanted(query, graph, found, parts).map_err(|error| error.to_string());
+                let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+                verdicts.get_mut(at).into_iter().for_each(|at| at.clone_from(&verdict));
+            }
+        });
+        let mut answer = FoundRefs::default();
+        let verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for ((found, _), verdict) in candidates.into_iter().zip(verdicts) {
+            match verdict {
+                Ok(true) => answer.refs.push(found),
+                Ok(false) => {}
+                Err(why) => answer.unread.push((found.name, why)),
+            }
+        }
+        Ok(answer)
+    }
+
+    fn is_wanted(&self, query: &Query, graph: &Graph, found: &FoundRef, parts: &[Id]) -> Result<bool> {
+        let mut said = Said::default();
+        let blobs = || parts.iter().filter_map(|id| graph.blobs.get(*id)).filter(|blob| blob.size.is_some());
+        let named = |blob: &super::graph::Blob| {
+            Descriptor::new(graph.media_type(blob), blob.digest.clone(), blob.size.unwrap_or_default())
+        };
+        let source = self.as_source();
+        if !query.annotations.is_empty() || query.platform.is_some() {
+            let record = self.base().view(|view| view.data(Space::Store, refs::REF, &found.name))?;
+            let entry = record.and_then(|data| serde_json::from_slice::<Record>(&data.value).ok());
+            said.entries.extend(entry.map(|record| record.entry));
+            for blob in blobs().filter(|blob| blob.is_document) {
+                if let Some(bytes) = read_document(&source, &named(blob))? {
+                    let document: Document =
+                        serde_json::from_slice(&bytes).map_err(|error| crate::Error::document(&blob.digest, error))?;
+                    said.entries.extend(document.manifests.unwrap_or_default());
+                    said.entries.push(Entry { annotations: document.annotations, platform: None });
+                }
+            }
+            if !query.annotations.iter().all(|wanted| said.has_annotation(wanted)) {
+                return Ok(false);
+            }
+        }
+        let is_for = |platform: &PlatformSpec, said: &Said| said.platforms().any(|known| platform.matches(&known));
+        let is_known = query.platform.as_ref().is_none_or(|platform| is_for(platform, &said));
+        if is_known && query.labels.is_empty() {
+            return Ok(true);
+        }
+        let is_config = |blob: &&super::graph::Blob| blob.roles & (1 << Role::Config.code()) != 0;
+        for blob in blobs().filter(is_config) {
+            said.configs.extend(config::read(&source, &named(blob))?);
+        }
+        Ok(query.labels.iter().all(|wanted| said.has_label(wanted))
+            && query.platform.as_ref().is_none_or(|platform| is_for(platform, &said)))
+    }
+}
+
+/// What of a ref's record matters here.
+#[derive(Deserialize)]
+struct Record {
+    entry: Entry,
+}
+
+/// What of a document matters here.
+#[derive(Deserialize)]
+struct Document {
+    annotations: Option<Map<String, Value>>,
+    manifests: Option<Vec<Entry>>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    annotations: Option<Map<String, Value>>,
+    platform: Option<Value>,
+}
+
+/// What an image's documents and configs say of it.
+#[derive(Default)]
+struct Said {
+    entries: Vec<Entry>,
+    configs: Vec<Value>,
+}
+
+fn has(map: Option<&Map<String, Value>>, (key, value): &(String, Option<String>)) -> bool {
+    let found = map.and_then(|map| map.get(key));
+    found.is_some_and(|found| value.as_deref().is_none_or(|value| found.as_str() == Some(value)))
+}
+
+impl Said {
+    fn has_annotation(&self, wanted: &(String, Option<String>)) -> bool {
+        self.entries.iter().any(|entry| has(entry.annotations.as_ref(), wanted))
+    }
+
+    fn has_label(&self, wanted: &(String, Option<String>)) -> bool {
+        let labels = |config: &'_ Value| config.get("config").and_then(|config| config.get("Labels")).cloned();
+        self.configs.iter().any(|config| has(labels(config).as_ref().and_then(Value::as_object), wanted))
+    }
+
+    fn platforms(&self) -> impl Iterator<Item = Platform> {
+        let listed = self.entries.iter().filter_map(|entry| serde_json::from_value(entry.platform.clone()?).ok());
+        listed.chain(self.configs.iter().filter_map(config::platform_of))
+    }
+}
