@@ -156,8 +156,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 
 /// The last words of `oci-store --help`.
 const MORE: &str = "\
-Exit codes: 0 ok, 1 error, 2 usage, 3 damage or something missing was found, 4 not found,
-5 ambiguous, 6 nothing keeps the blob (why), 130 ended by Ctrl-C.
+Exit codes:
+  0  done        1  an error          2  the command line is not understood
+  3  damage, or something missing     4  not found      5  ambiguous
+  6  nothing keeps the blob (why)     130  ended by Ctrl-C
 
 oci-store COMMAND --help tells more of one, with examples.";
 
@@ -199,6 +201,7 @@ fn list(command: &Command) -> String {
         let _ = writeln!(text, "{header}{title}:{header:#}");
         for sub in subs {
             let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            let about = brief(&about, COLUMNS.saturating_sub(width + 4));
             let aliases: Vec<&str> = sub.get_visible_aliases().collect();
             let aliases = if aliases.is_empty() { String::new() } else { format!(" [also: {}]", aliases.join(", ")) };
             let _ = writeln!(text, "  {literal}{:width$}{literal:#}  {about}{aliases}", sub.get_name());
@@ -213,6 +216,20 @@ fn list(command: &Command) -> String {
     let grouped = |name: &str| GROUPS.iter().any(|(_, names)| names.contains(&name));
     write("More", &visible().filter(|sub| !grouped(sub.get_name())).collect::<Vec<_>>());
     text
+}
+
+/// As wide as the list of commands is at most.
+const COLUMNS: usize = 80;
+
+/// What a command is for, without what its own help adds to that, in at most so many characters.
+fn brief(about: &str, most: usize) -> &str {
+    let main = ["; ", ": ", " ("].iter().filter_map(|mark| about.find(mark)).min();
+    let main = about.get(..main.unwrap_or(about.len())).unwrap_or(about);
+    if main.chars().count() <= most {
+        return main;
+    }
+    let end = main.match_indices(", ").map(|(at, _)| at).filter(|at| *at <= most).last();
+    main.get(..end.unwrap_or(main.len())).unwrap_or(main)
 }
 
 #[cfg(test)]
@@ -250,6 +267,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_list_of_commands_is_not_wider_than_a_terminal() {
+        for line in list(&Args::command()).lines() {
+            let plain: String = unstyled(line);
+            assert!(plain.chars().count() <= COLUMNS, "{plain}: say it in fewer words");
+        }
+        assert_eq!(brief("List refs", 60), "List refs");
+        assert_eq!(brief("Remove refs; blobs go with the next gc", 60), "Remove refs");
+        assert_eq!(brief("Export into a layout, new or existing", 25), "Export into a layout");
+    }
+
+    /// Without what makes it bold.
+    fn unstyled(line: &str) -> String {
+        line.split('\u{1b}')
+            .enumerate()
+            .map(|(n, part)| if n == 0 { part } else { part.split_once('m').unwrap().1 })
+            .collect()
     }
 
     #[test]
