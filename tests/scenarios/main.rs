@@ -6,6 +6,7 @@
 mod common;
 
 mod access;
+mod adopt;
 mod archive;
 mod bad_input;
 mod care;

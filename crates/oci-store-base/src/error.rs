@@ -19,7 +19,7 @@ pub enum Error {
     NoStore(PathBuf),
 
     /// The folder has something else in it: no store is made there.
-    #[error("{}: the folder is not empty and is no store (of an image layout, `reindex` makes one)", .0.display())]
+    #[error("{}: the folder is not empty and is no store (of an image layout, `adopt` makes one)", .0.display())]
     NotAStore(PathBuf),
 
     /// The store may be read but not written, so its index can't be opened.

@@ -92,6 +92,13 @@ impl From<Error> for Failure {
             let lines = failed.into_iter().map(|(name, error)| format!("{name}: {error}").into()).collect();
             return Self { code: code::ERROR, lines };
         }
+        if let Error::NotWhole { path, problems } = error {
+            let path = path.display();
+            let last = format!(
+                "{path}: not adopted: mend it, or take it as it is with `--store-path {path} reindex`, and then `check --repair`"
+            );
+            return Self { code: code::CHECK, lines: problems.into_iter().chain([last]).map(Line::from).collect() };
+        }
         let next = suggest::for_error(&error).map(|next| format!("; {next}")).unwrap_or_default();
         let line = Line {
             text: format!("{error}{next}"),

@@ -127,6 +127,15 @@ pub enum Error {
         why: &'static str,
     },
 
+    /// A layout that was to be adopted is not whole.
+    #[error("{}: not adopted: {}{}", .path.display(), .problems.first().map(String::as_str).unwrap_or_default(), if .problems.len() > 1 { format!(" (and {} more)", .problems.len() - 1) } else { String::new() })]
+    NotWhole {
+        /// Its folder.
+        path: PathBuf,
+        /// What is missing or damaged, each in a line.
+        problems: Vec<String>,
+    },
+
     /// An archive is none that can be read.
     #[error("{}: {why}", .path.display())]
     Archive {

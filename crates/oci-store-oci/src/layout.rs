@@ -66,6 +66,11 @@ impl Layout {
         Self { limits, ..self }
     }
 
+    /// Whether it has the form that stores have.
+    pub(crate) fn is_v1(&self) -> bool {
+        matches!(self.form, Form::V1(_))
+    }
+
     /// The folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

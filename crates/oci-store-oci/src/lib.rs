@@ -5,6 +5,7 @@
 //! - [`ImageSource`]: where images come from: a [`Layout`] folder, an [`Archive`] of one, another store, what a program brings.
 //! - [`children`]: what a manifest or an index points at; the one function that sees it.
 
+mod adopt;
 mod archive;
 pub mod check;
 mod copying;
@@ -51,6 +52,7 @@ mod store;
 mod temporary;
 mod threads;
 
+pub use adopt::Adopted;
 pub use archive::Archive;
 pub use check::{Checked, Fault, Missing, Problem};
 pub use descriptor::{Descriptor, REF_NAME};

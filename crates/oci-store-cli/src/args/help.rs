@@ -8,7 +8,7 @@ use super::Args;
 
 /// The commands by what they are for, in the order in which they are listed.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("In and out", &["import", "export", "inventory"]),
+    ("In and out", &["import", "export", "inventory", "adopt"]),
     ("Look", &["list", "inspect", "cat", "resolve", "blobs"]),
     ("Ask", &["tree", "referrers", "diff", "find", "why", "du", "stats", "lease"]),
     ("Names", &["tag", "rename", "rm", "prune", "log", "undo", "pin", "unpin"]),
@@ -36,6 +36,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "oci-store export app:1 - | ssh host oci-store import -",
             "oci-store export --platform linux/amd64 app:1 docker-archive:- | docker load",
             "oci-store export --sref 0c45 --dref app:old ./layout",
+        ],
+    ),
+    (
+        "adopt",
+        &[
+            "oci-store adopt ./layout && oci-store --store-path ./layout list",
+            "oci-store --index sqlite adopt --verify ./layout",
         ],
     ),
     (

@@ -218,6 +218,15 @@ pub(crate) enum Command {
     /// Additional data of blobs
     #[command(subcommand)]
     BlobData(BlobDataCommand),
+    /// Make a store of an image layout's folder, in place: no blob is copied
+    Adopt {
+        /// Hash all blobs first; else manifests alone are read, and of all else the size is looked at
+        #[arg(long)]
+        verify: bool,
+        /// The layout's folder, which is the store from then on
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
     /// Build the index anew, from the blobs and index.json
     Reindex,
     /// The store's index

@@ -57,6 +57,7 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Lease(command) => why::lease(context, &command),
         Command::Data(command) => data::data(context, command),
         Command::BlobData(command) => data::blob_data(context, command),
+        Command::Adopt { verify, dir } => return upkeep::adopt(context, &dir, verify),
         Command::Reindex => return upkeep::reindex(context),
         Command::Index(command) => upkeep::index(context, command),
         Command::Completion { shell } => setup::completion(shell),

@@ -1,8 +1,10 @@
-//! `gc`, `prune`, `maintain`, `reindex`, `index`.
+//! `gc`, `prune`, `maintain`, `adopt`, `reindex`, `index`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use oci_store::oci::Report;
 use oci_store::{Collected, Extent, Maintained, Policy, Ref, RefName};
 use serde_json::{Value, json};
 
@@ -84,8 +86,26 @@ pub(crate) fn maintain(context: &Context, budget: Duration) -> Result<ExitCode> 
     verdict(&checked)
 }
 
+pub(crate) fn adopt(context: &Context, dir: &Path, verify: bool) -> Result<ExitCode> {
+    let bar = Bar::new(context, "adopt");
+    let adopted = context.options().adopt(dir, verify, &bar)?;
+    drop(bar);
+    if let Some(report) = &adopted.report {
+        return rebuilt(context, report);
+    }
+    let refs = adopted.store.inventory()?.refs.len() as u64;
+    let json = json!({ "already": true, "refs": refs });
+    context.print(&json, || format!("{}: is a store already, {}\n", dir.display(), count(refs, "ref")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn reindex(context: &Context) -> Result<ExitCode> {
     let (_, report) = context.options().create(false).reindex(context.path()?)?;
+    rebuilt(context, &report)
+}
+
+/// Tells what an index was made of.
+fn rebuilt(context: &Context, report: &Report) -> Result<ExitCode> {
     for (name, why) in &report.skipped {
         tracing::warn!("{name}: not taken: {why}");
     }
