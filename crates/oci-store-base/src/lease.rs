@@ -1,12 +1,12 @@
 //! Writing: under a lease, so that nothing written is collected before its owner has tied it to something.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use oci_store_cas::attack::{Guard, Point, reached, without};
-use oci_store_cas::{Batch, BlobWriter, Digest, Expect, VerifyReader};
+use oci_store_cas::{Algorithm, Batch, Blob, BlobWriter, Digest, Expect, VerifyReader};
 
 use crate::locks::{Guard as Held, LeaseHold};
 use crate::{Error, Result, Store, Txn};
@@ -41,7 +41,7 @@ pub struct LeaseGuard {
 struct State {
     named: HashSet<Digest>,
     /// Sealed in the batch, with the size verified.
-    staged: HashSet<Digest>,
+    staged: HashMap<Digest, u64>,
     /// Found in the CAS, verified, content durable.
     adopted: HashSet<Digest>,
     /// May be visible in the CAS through this lease.
@@ -123,8 +123,41 @@ impl LeaseGuard {
         let mut writer = BlobWriter::new(self.batch()?, Expect::digest(digest.clone()).size(size))?;
         write(&mut writer)?;
         writer.finish()?;
-        self.state().staged.insert(digest.clone());
+        self.state().staged.insert(digest.clone(), size);
         Ok(())
+    }
+
+    /// Copies a blob whose digest nobody has said into the lease's batch, and names it; returns its SHA-256 and size.
+    /// All else is as for [`stage`](Self::stage).
+    ///
+    /// # Errors
+    /// [`Error::Cas`] if the bytes can't be read or written.
+    pub fn stage_unknown(
+        &self,
+        source: &mut dyn Read,
+        passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
+    ) -> Result<(Digest, u64)> {
+        let mut writer = BlobWriter::new(self.batch()?, Expect::any(Algorithm::Sha256))?;
+        writer.copy(source, passed)?;
+        let (digest, size) = writer.finish()?;
+        self.name(std::slice::from_ref(&digest))?;
+        self.state().staged.insert(digest.clone(), size);
+        Ok((digest, size))
+    }
+
+    /// The size of a blob that is staged, and not published yet.
+    #[must_use]
+    pub fn staged(&self, digest: &Digest) -> Option<u64> {
+        self.state().staged.get(digest).copied()
+    }
+
+    /// Opens a blob that is staged, and not published yet; `None` if there is none. Its bytes were verified when they
+    /// were staged.
+    ///
+    /// # Errors
+    /// [`Error::Cas`].
+    pub fn read_staged(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>> {
+        Ok(self.batch()?.open(digest)?)
     }
 
     /// Verifies a blob that is in the CAS already and that this store has not written: somebody else put it
@@ -154,12 +187,17 @@ impl LeaseGuard {
     /// # Errors
     /// [`Error::Cas`].
     pub fn discard_staged(&self, unwanted: &dyn Fn(&Digest) -> bool) -> Result<()> {
-        let mut state = self.state();
-        let discarded: Vec<Digest> = state.staged.iter().filter(|digest| unwanted(digest)).cloned().collect();
-        for digest in discarded {
-            self.batch()?.forget(&digest)?;
-            state.staged.remove(&digest);
-        }
+        let staged: Vec<Digest> = self.state().staged.keys().filter(|digest| unwanted(digest)).cloned().collect();
+        staged.iter().try_for_each(|digest| self.discard(digest))
+    }
+
+    /// Gives up one blob that was staged and not published. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::Cas`].
+    pub fn discard(&self, digest: &Digest) -> Result<()> {
+        self.batch()?.forget(digest)?;
+        self.state().staged.remove(digest);
         Ok(())
     }
 
@@ -222,7 +260,7 @@ impl LeaseGuard {
         let (staged, adopted) = {
             let mut state = self.state();
             let State { staged, adopted, exposed, .. } = &mut *state;
-            exposed.extend(staged.iter().chain(&*adopted).cloned());
+            exposed.extend(staged.keys().chain(&*adopted).cloned());
             (staged.clone(), adopted.clone())
         };
         if !staged.is_empty() {
@@ -233,9 +271,9 @@ impl LeaseGuard {
             self.store.cas().sync()?;
         }
         let mut state = self.state();
-        state.staged.retain(|digest| !staged.contains(digest));
+        state.staged.retain(|digest, _| !staged.contains_key(digest));
         state.adopted.retain(|digest| !adopted.contains(digest));
-        state.persisted.extend(staged.into_iter().chain(adopted));
+        state.persisted.extend(staged.into_keys().chain(adopted));
         Ok(())
     }
 

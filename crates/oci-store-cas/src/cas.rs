@@ -85,6 +85,10 @@ pub trait Batch: Debug + Send + Sync {
     /// Names are durable only after [`Cas::sync`].
     fn persist(&self) -> Result<()>;
 
+    /// Opens a sealed blob that was not persisted, or returns `None` if there is none of that name. Bytes are those that were
+    /// staged.
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>>;
+
     /// Gives up a sealed blob that was not persisted; says whether there was one. Idempotent.
     fn forget(&self, digest: &Digest) -> Result<bool>;
 }

@@ -150,6 +150,13 @@ impl Batch for MemoryBatch {
         Ok(())
     }
 
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>> {
+        let sealed = self.sealed();
+        let number = sealed.get(digest).copied();
+        let bytes = number.and_then(|number| self.cas.state().staged.get(&(self.name.clone(), number)).cloned());
+        Ok(bytes.map(|bytes| Box::new(MemoryBlob(Cursor::new(bytes))) as Box<dyn Blob>))
+    }
+
     fn forget(&self, digest: &Digest) -> Result<bool> {
         let number = self.sealed().remove(digest);
         Ok(number.map(|number| self.remove(number)).is_some())

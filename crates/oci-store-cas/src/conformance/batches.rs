@@ -1,11 +1,12 @@
-use std::io::Write;
+use std::io::{Read, Write};
 use std::mem;
 
 use super::{assert_has, assert_lacks, checks, content, put, seal, sha256, stored};
-use crate::{Cas, Error};
+use crate::{Cas, Digest, Error};
 
 checks![
     sealed_is_invisible,
+    sealed_is_read_in_its_batch,
     dropped_batch_leaves_nothing,
     forgotten_is_not_persisted,
     persist_twice,
@@ -28,6 +29,21 @@ fn sealed_is_invisible(cas: &dyn Cas) {
     assert!(!cas.delete(&digest).unwrap());
     batch.persist().unwrap();
     assert_has(cas, &digest, b"sealed");
+}
+
+fn sealed_is_read_in_its_batch(cas: &dyn Cas) {
+    let (batch, other) = (cas.batch("b").unwrap(), cas.batch("b").unwrap());
+    let (one, two) = (seal(&*batch, b"one"), seal(&*batch, b"two"));
+    let read = |digest: &Digest| {
+        let mut bytes = Vec::new();
+        batch.open(digest).unwrap().map(|mut blob| blob.read_to_end(&mut bytes).unwrap()).map(|_| bytes)
+    };
+    assert_eq!((read(&one), read(&two)), (Some(b"one".to_vec()), Some(b"two".to_vec())));
+    assert!(other.open(&one).unwrap().is_none() && read(&sha256(b"three")).is_none());
+    batch.forget(&one).unwrap();
+    assert!(read(&one).is_none());
+    batch.persist().unwrap();
+    assert!(read(&two).is_none(), "what is persisted is not the batch's any more");
 }
 
 fn dropped_batch_leaves_nothing(cas: &dyn Cas) {

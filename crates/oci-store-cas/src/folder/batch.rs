@@ -10,9 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::FolderCas;
 use super::flush::{Flush, Sent};
-use crate::{Batch, Digest, Error, Result, Stage};
+use super::{FileBlob, FolderCas};
+use crate::{Batch, Blob, Digest, Error, Result, Stage};
 
 /// Numbers the files that this process stages, over all its batches.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -90,6 +90,14 @@ impl Batch for FolderBatch {
             staged.rename(&folder.join(digest.encoded()))?;
         }
         Ok(())
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>> {
+        let sealed = self.sealed();
+        let Some(Staged { path }) = sealed.get(digest) else { return Ok(None) };
+        let file = File::open(path).map_err(Error::io(path))?;
+        let size = file.metadata().map_err(Error::io(path))?.len();
+        Ok(Some(Box::new(FileBlob { file, size })))
     }
 
     fn forget(&self, digest: &Digest) -> Result<bool> {
