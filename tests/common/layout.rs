@@ -1,6 +1,7 @@
 //! Makes image layouts: the few that the tests need, with nothing but hashes and JSON.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -135,6 +136,58 @@ pub(crate) fn copy(from: &Path, to: &Path) {
             fs::write(to, fs::read(from).unwrap()).unwrap();
         }
     }
+}
+
+/// A tar archive in the making, member by member: also one that should not be.
+#[derive(Clone, Default)]
+pub(crate) struct Tar(pub(crate) Vec<u8>);
+
+impl Tar {
+    pub(crate) fn file(self, name: &str, bytes: &[u8]) -> Self {
+        self.member(name, tar::EntryType::Regular, "", bytes.len() as u64, bytes)
+    }
+
+    pub(crate) fn link(self, name: &str, target: &str) -> Self {
+        self.member(name, tar::EntryType::Symlink, target, 0, b"")
+    }
+
+    /// Of any kind, with a size that need not be that of the bytes.
+    pub(crate) fn member(mut self, name: &str, kind: tar::EntryType, target: &str, size: u64, bytes: &[u8]) -> Self {
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_gnu_mut().unwrap().linkname[..target.len()].copy_from_slice(target.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_cksum();
+        self.0.extend(header.as_bytes());
+        self.0.extend(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    /// All files of a layout, in this order: those under `blobs/`, or those at the top first.
+    pub(crate) fn of(layout: &Path, blobs_first: bool) -> Self {
+        let mut names: Vec<String> =
+            super::tree::tree(layout).into_keys().filter(|name| !name.ends_with('/')).collect();
+        names.sort_by_key(|name| name.starts_with("blobs/") != blobs_first);
+        names.iter().fold(Self::default(), |tar, name| tar.file(name, &fs::read(layout.join(name)).unwrap()))
+    }
+
+    /// With its end.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        [&self.0[..], &[0; 1024]].concat()
+    }
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
 }
 
 /// Packs a layout as a tar archive, its members in the order of their names, each behind `./`.

@@ -13,6 +13,7 @@ over_each_index!(
     skopeo_reads_what_export_packed,
     skopeo_reads_what_export_packed_for_docker,
     an_archive_that_is_piped_is_read_by_skopeo,
+    an_archive_for_docker_by_skopeo_is_imported,
 );
 
 fn both_tools_read_what_export_wrote(world: &World) {
@@ -125,4 +126,29 @@ fn an_archive_that_is_piped_is_read_by_skopeo(world: &World) {
     std::fs::write(world.path("piped.tar"), world.run("export v1 -").bytes()).unwrap();
     tools.run("skopeo copy oci-archive:piped.tar oci:out:v1");
     assert_eq!(tools.digest("out:v1"), world.digest("v1"));
+}
+
+fn an_archive_for_docker_by_skopeo_is_imported(world: &World) {
+    let Some(tools) = Tools::find(world) else { return };
+    tools.run("skopeo copy oci:hello:latest docker-archive:theirs.tar:app:1.0");
+    world.ok("import theirs.tar");
+    world.ok("import --sref app:1.0 --dref of-stdin docker-archive:theirs.tar");
+    // What they make of it is the image that it was: one config, and the same files.
+    tools.run("skopeo copy oci:store:app:1.0 docker-archive:again.tar:app:1.0");
+    assert_eq!(world.read("theirs.tar"), world.read("again.tar"));
+    tools.run("umoci unpack --rootless --image store:app:1.0 bundle");
+    assert_eq!(world.read("bundle/rootfs/etc/greeting"), b"Hello from the latest OCI image.\n");
+    // Compressed, it is the same.
+    let digest = world.digest("app:1.0");
+    for (name, archive) in [("of-gzip", "theirs.tar"), ("of-layout", "layout.tar")] {
+        if archive == "layout.tar" {
+            tools.run("skopeo copy oci:hello:latest oci-archive:layout.tar:app:1.0");
+        }
+        tools.run(&format!("gzip {archive}"));
+        world.ok(&format!("import --dref {name} {archive}.gz"));
+    }
+    assert_eq!(world.digest("of-gzip"), digest);
+    assert_eq!(world.digest("of-layout"), tools.digest("hello:latest"));
+    world.ok("check --read-data");
+    tools.assert_agree("import");
 }

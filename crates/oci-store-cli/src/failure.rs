@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use oci_store::{Error, base};
+use oci_store::{Error, Place, Transport, base};
 
 use crate::output::plain;
 use crate::suggest;
@@ -64,6 +64,18 @@ impl Failure {
             let _ = writeln!(io::stderr(), "error: {line}");
         }
         ExitCode::from(self.code)
+    }
+
+    /// Says which source it is about, where it does not.
+    pub(crate) fn about(mut self, source: &Place) -> Self {
+        let source = match source.transport {
+            Transport::Stream => "stdin".to_owned(),
+            _ => source.path.display().to_string(),
+        };
+        for line in self.lines.iter_mut().filter(|line| !line.text.contains(&source)) {
+            line.text = format!("{source}: {}", line.text);
+        }
+        self
     }
 
     /// Several failures as one: the first says how the process ends.

@@ -1,6 +1,7 @@
 //! Import: images from a source into the store.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use oci_store_base::Condition;
 use oci_store_cas::attack::{Point, reached};
@@ -8,8 +9,9 @@ use oci_store_cas::attack::{Point, reached};
 use crate::history::{self, By, Operation};
 use crate::intake::{Image, Intake};
 use crate::progress::Progress;
-use crate::source::{Entry, ImageSource, PlatformSpec, pick, pick_from};
-use crate::{Descriptor, Error, REF_NAME, RefName, Result, Store, refs};
+use crate::source::{Entry, ImageSource, PlatformSpec, Source, pick, pick_from};
+use crate::threads::side_by_side;
+use crate::{Descriptor, Error, REF_NAME, RefName, Result, Store, Stream, refs};
 
 /// What of a source to import.
 #[derive(Clone, Debug)]
@@ -57,6 +59,11 @@ pub struct Imported {
 /// Images that are published in one transaction.
 const GROUP: usize = 128;
 
+/// The images that came in, and those that did not, each with its name.
+type Outcome = (Vec<Imported>, Vec<(RefName, Error)>);
+/// Imports a group of images.
+type Group<'g> = dyn FnMut(Vec<(RefName, Descriptor)>) -> Result<Outcome> + 'g;
+
 impl Store {
     /// Imports images. Each blob that the store does not have is copied once, verified as it streams; all that is
     /// of an image becomes visible together with its ref, in one atomic, durable step. What is there already
@@ -76,14 +83,78 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
         self.refresh()?;
+        let mut changes = None;
+        self.import_selected(source, selection, options, GROUP, &mut |wanted| {
+            let lease = self.base().lease("import")?;
+            self.import_group(Intake::new(self, source, progress, &lease, false), wanted, options, &mut changes)
+        })
+    }
+
+    /// The same from what can be read only once. All of it is read, whatever the selection is: each blob that the store does
+    /// not have is verified, and written once. A stream that ends early, or that is not wanted any more, leaves nothing.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import); [`Error::Archive`], [`Error::NotALayout`] and [`Error::Document`] as
+    /// [`Archive::open`](crate::Archive::open).
+    pub fn import_stream(
+        &self,
+        stream: Stream,
+        selection: &Selection<'_>,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Imported>> {
+        self.refresh()?;
+        let lease = self.base().lease("import")?;
+        let received = stream.receive(self, &lease, progress)?;
+        // What is needed of the lease is seen when all images are known: they are one group.
+        self.import_selected(&received, selection, options, usize::MAX, &mut |wanted| {
+            let intake = Intake::new(self, &received, progress, &lease, false);
+            self.import_group(intake, wanted, options, &mut None)
+        })
+    }
+
+    /// Imports from several sources side by side, in a bounded number of threads: from each what its selection says. What
+    /// fails for one does not keep the others from coming in. Returns the outcome of each, in their order; of two that
+    /// set one ref, either may win.
+    pub fn import_each(
+        &self,
+        sources: Vec<(Source<'_>, Selection<'_>)>,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Vec<Result<Vec<Imported>>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sources.len());
+        let mut outcomes: Vec<(usize, Result<Vec<Imported>>)> = Vec::new();
+        let (left, done) = (Mutex::new(sources.into_iter().enumerate()), Mutex::new(&mut outcomes));
+        side_by_side(threads, || {
+            let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            while let Some((n, (source, selection))) = next() {
+                let outcome = match source {
+                    Source::InPlace(source) => self.import(&*source, &selection, options, progress),
+                    Source::Stream(stream) => self.import_stream(stream, &selection, options, progress),
+                };
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((n, outcome));
+            }
+        });
+        outcomes.sort_by_key(|(n, _)| *n);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    fn import_selected(
+        &self,
+        source: &dyn ImageSource,
+        selection: &Selection<'_>,
+        options: &ImportOptions,
+        most: usize,
+        group: &mut Group<'_>,
+    ) -> Result<Vec<Imported>> {
         match selection {
             Selection::One { source: from, name } => {
                 let entry = pick(source, *from, options.platform.as_ref())?;
                 let wanted = vec![(self.ref_for(source, &entry, *name)?, entry.descriptor)];
-                let (imported, mut failed) = self.import_group(source, wanted, options, progress, &mut None)?;
+                let (imported, mut failed) = group(wanted)?;
                 failed.pop().map_or(Ok(imported), |(_, error)| Err(error))
             }
-            Selection::All => self.import_all(source, options, progress),
+            Selection::All => self.import_all(source, options, most, group),
         }
     }
 
@@ -91,7 +162,8 @@ impl Store {
         &self,
         source: &dyn ImageSource,
         options: &ImportOptions,
-        progress: &dyn Progress,
+        most: usize,
+        group: &mut Group<'_>,
     ) -> Result<Vec<Imported>> {
         let entries = source.entries()?;
         let mut named: Vec<&String> = Vec::new();
@@ -107,10 +179,9 @@ impl Store {
         }
         let (mut imported, mut failed) = (Vec::new(), Vec::new());
         let total = named.len();
-        let mut changes = None;
-        for group in named.chunks(GROUP) {
+        for names in named.chunks(most) {
             let mut wanted = Vec::new();
-            for name in group {
+            for name in names {
                 let same = by_name.get(name).map(Vec::as_slice).unwrap_or_default();
                 let entry = pick_from(source, same, Some(name), options.platform.as_ref());
                 match entry.and_then(|entry| Ok((self.ref_for(source, &entry, None)?, entry.descriptor))) {
@@ -118,7 +189,7 @@ impl Store {
                     Err(error) => failed.push(((*name).clone(), error)),
                 }
             }
-            let (good, bad) = match self.import_group(source, wanted, options, progress, &mut changes) {
+            let (good, bad) = match group(wanted) {
                 // Nothing is wrong with the images: those to come would fail by it as well.
                 Err(error) if total > 1 && error.hinders_all() => {
                     return Err(Error::Stopped { error: Box::new(error), imported: imported.len(), total });
@@ -144,22 +215,19 @@ impl Store {
         text.parse().map_err(|_| Error::NeedsName { name: text, origin: source.origin() })
     }
 
-    #[allow(clippy::type_complexity, reason = "the good and the bad, each with its name")]
     fn import_group(
         &self,
-        source: &dyn ImageSource,
+        mut intake: Intake<'_>,
         wanted: Vec<(RefName, Descriptor)>,
         options: &ImportOptions,
-        progress: &dyn Progress,
         changes: &mut Option<u64>,
-    ) -> Result<(Vec<Imported>, Vec<(RefName, Error)>)> {
-        let mut intake = Intake::new(self, source, progress, false)?;
+    ) -> Result<Outcome> {
         let mut failed = Vec::new();
         let mut walked: Vec<(RefName, Image)> = Vec::new();
         for (name, root) in wanted {
             match intake.walk(&root, options.referrers) {
                 Ok(image) => walked.push((name, image)),
-                Err(error) if progress.cancelled() => return Err(error),
+                Err(error) if intake.progress.cancelled() => return Err(error),
                 Err(error) => match intake.blame(error) {
                     error if error.hinders_all() => return Err(error),
                     error => failed.push((name, error)),

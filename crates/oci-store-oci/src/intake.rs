@@ -21,7 +21,7 @@ pub(crate) struct Intake<'i> {
     store: &'i Store,
     pub(crate) source: &'i dyn ImageSource,
     pub(crate) progress: &'i dyn Progress,
-    pub(crate) lease: LeaseGuard,
+    pub(crate) lease: &'i LeaseGuard,
     /// The source's blobs lie where the store's own are: they are verified in place.
     pub(crate) in_place: bool,
     documents: HashMap<Key, Arc<Vec<Child>>>,
@@ -95,11 +95,11 @@ impl<'i> Intake<'i> {
         store: &'i Store,
         source: &'i dyn ImageSource,
         progress: &'i dyn Progress,
+        lease: &'i LeaseGuard,
         in_place: bool,
-    ) -> Result<Self> {
-        let lease = store.base().lease("import")?;
+    ) -> Self {
         let (documents, blobs, claims) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(Self { store, source, progress, lease, in_place, documents, blobs, claims })
+        Self { store, source, progress, lease, in_place, documents, blobs, claims }
     }
 
     /// Finds all that `root` reaches, and with `referrers` all that is about it, transitively.
@@ -164,7 +164,8 @@ impl<'i> Intake<'i> {
     fn look(&mut self, descriptor: &Descriptor) -> Result<()> {
         let key = (descriptor.digest.clone(), descriptor.size);
         if !self.blobs.contains_key(&key) {
-            let state = if self.has(descriptor)? { State::Here } else { State::Wanted };
+            let is_here = self.is_staged(descriptor) || self.has(descriptor)?;
+            let state = if is_here { State::Here } else { State::Wanted };
             reached(Point::Looked);
             if state == State::Wanted {
                 self.progress.expect(1, descriptor.size);
@@ -172,6 +173,11 @@ impl<'i> Intake<'i> {
             self.blobs.insert(key, Blob { descriptor: descriptor.clone(), state });
         }
         Ok(())
+    }
+
+    /// Whether the lease has it already: it came with a stream.
+    fn is_staged(&self, descriptor: &Descriptor) -> bool {
+        self.lease.staged(&descriptor.digest) == Some(descriptor.size)
     }
 
     pub(crate) fn has(&self, descriptor: &Descriptor) -> Result<bool> {
@@ -220,7 +226,7 @@ impl<'i> Intake<'i> {
             return Ok(None);
         };
         let children = Arc::new(children(descriptor, &bytes).map_err(|error| self.blame(error))?);
-        if !here {
+        if !here && !self.is_staged(descriptor) {
             self.progress.expect(1, descriptor.size);
             self.stage(descriptor, Bytes::Read(&bytes))?;
         }

@@ -41,16 +41,27 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
 
 /// The same of at most `most` values.
 pub(crate) fn read_up_to<T: DeserializeOwned>(most: usize, bytes: &[u8]) -> serde_json::Result<T> {
+    look(most, FIELDS, bytes)?;
+    serde_json::from_slice(bytes)
+}
+
+/// The same of another kind of document, whose fields are `fields`.
+pub(crate) fn read_with<T: DeserializeOwned>(fields: &'static [&'static str], bytes: &[u8]) -> serde_json::Result<T> {
+    look(MAX_VALUES, fields, bytes)?;
+    serde_json::from_slice(bytes)
+}
+
+fn look(most: usize, fields: &'static [&'static str], bytes: &[u8]) -> serde_json::Result<()> {
     let mut left = most;
     let mut text = serde_json::Deserializer::from_slice(bytes);
-    Value { left: &mut left, is_free: false }.deserialize(&mut text)?;
-    text.end()?;
-    serde_json::from_slice(bytes)
+    Value { left: &mut left, fields, is_free: false }.deserialize(&mut text)?;
+    text.end()
 }
 
 /// A value that is looked at, and not kept.
 struct Value<'v> {
     left: &'v mut usize,
+    fields: &'static [&'static str],
     /// Its keys are no fields: annotations.
     is_free: bool,
 }
@@ -103,21 +114,23 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Value { left: self.left, is_free: false })?.is_some() {}
+        while list.next_element_seed(Value { left: self.left, fields: self.fields, is_free: false })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut keys = Keys::default();
         while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
-            if let Some(field) = FIELDS.iter().find(|field| !self.is_free && key != **field && is_like(&key, field)) {
+            if let Some(field) =
+                self.fields.iter().find(|field| !self.is_free && key != **field && is_like(&key, field))
+            {
                 return Err(de::Error::custom(format_args!("{key:?} is {field:?} to some parsers, and not to others")));
             }
             let is_free = key == "annotations";
             if let Err(key) = keys.add(key) {
                 return Err(de::Error::custom(format_args!("{key:?} is there twice")));
             }
-            map.next_value_seed(Value { left: self.left, is_free })?;
+            map.next_value_seed(Value { left: self.left, fields: self.fields, is_free })?;
         }
         Ok(())
     }

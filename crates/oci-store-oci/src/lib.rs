@@ -53,7 +53,7 @@ mod temporary;
 mod threads;
 
 pub use adopt::Adopted;
-pub use archive::Archive;
+pub use archive::{Archive, Stream};
 pub use check::{Checked, Fault, Missing, Problem};
 pub use descriptor::{Descriptor, REF_NAME};
 pub use destination::{Compression, Destination, ExportOptions, Exported, Form, Outgoing, Packing};
@@ -74,7 +74,7 @@ pub use refs::{INCOMPLETE, Ref};
 pub use reindex::Report;
 pub use removal::Policy;
 pub use repair::Repaired;
-pub use source::{Content, Entry, ImageSource, Limits, PlatformSpec, pick};
+pub use source::{Content, Entry, ImageSource, Limits, PlatformSpec, Source, pick};
 pub use store::{KIND, OpenOptions, Store, StoreSource};
 
 /// The example of the README, as a test.

@@ -37,7 +37,8 @@ impl Store {
             return Ok(());
         }
         let folder = Layout::of_store(self.root());
-        let mut intake = Intake::new(self, &folder, &(), true)?;
+        let lease = self.base().lease("import")?;
+        let mut intake = Intake::new(self, &folder, &(), &lease, true);
         let mut walked: Vec<(Adopt, &Descriptor, Image)> = Vec::new();
         for (adopt, entry) in wanted {
             match intake.walk(entry, false) {

@@ -7,7 +7,7 @@ use oci_store_cas::Digest;
 
 use crate::intake::Intake;
 use crate::progress::Progress;
-use crate::source::ImageSource;
+use crate::source::{ImageSource, Source};
 use crate::{Checked, Descriptor, Error, RefName, Result, Store, refs};
 
 /// What a repair has done.
@@ -30,8 +30,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::RefNotFound`]; those of the base store. What a source lacks, or has damaged too, is none: the outcome
-    /// says what is still wrong.
-    pub fn repair(&self, names: &[RefName], sources: &[&dyn ImageSource], progress: &dyn Progress) -> Result<Repaired> {
+    /// says what is still wrong. But a stream that can't be read to its end is one.
+    pub fn repair(&self, names: &[RefName], sources: Vec<Source<'_>>, progress: &dyn Progress) -> Result<Repaired> {
         let mut checked = self.check(names, true, progress)?;
         let bad: BTreeSet<Digest> = bad(&checked);
         for source in sources {
@@ -39,12 +39,11 @@ impl Store {
                 break;
             }
             self.distrust(&checked)?;
-            let images: BTreeSet<&str> = checked.problems.iter().map(|problem| problem.image.as_str()).collect();
-            for image in images {
-                match self.repair_from(*source, image, progress) {
-                    Err(error @ Error::Base(Base::Cancelled)) => return Err(error),
-                    Err(error) => tracing::warn!("{image}: {error}"),
-                    Ok(()) => {}
+            match source {
+                Source::InPlace(source) => self.repair_all(&*source, &checked, progress)?,
+                Source::Stream(stream) => {
+                    let lease = self.base().lease("repair")?;
+                    self.repair_all(&stream.receive(self, &lease, progress)?, &checked, progress)?;
                 }
             }
             // What a repaired manifest names may be missing as well: this look finds it.
@@ -64,10 +63,23 @@ impl Store {
         })
     }
 
+    fn repair_all(&self, source: &dyn ImageSource, checked: &Checked, progress: &dyn Progress) -> Result<()> {
+        let images: BTreeSet<&str> = checked.problems.iter().map(|problem| problem.image.as_str()).collect();
+        for image in images {
+            match self.repair_from(source, image, progress) {
+                Err(error @ Error::Base(Base::Cancelled)) => return Err(error),
+                Err(error) => tracing::warn!("{image}: {error}"),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn repair_from(&self, source: &dyn ImageSource, image: &str, progress: &dyn Progress) -> Result<()> {
         // It may have been removed, or set to something else, since it was looked at.
         let Some(root) = self.base().view(|view| root_of(view, image))? else { return Ok(()) };
-        let mut intake = Intake::new(self, source, progress, false)?;
+        let lease = self.base().lease("import")?;
+        let mut intake = Intake::new(self, source, progress, &lease, false);
         let image = intake.walk(&root, false)?;
         intake.copy()?;
         for (digest, why) in intake.failures() {

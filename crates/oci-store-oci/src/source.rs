@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 
 use oci_spec::image::Platform;
 use oci_store_cas::{Blob, Digest, Hasher};
 
+use crate::archive::Opened;
 use crate::document::MAX_DOCUMENT;
-use crate::{Archive, Descriptor, Error, Layout, Place, Result, Transport};
+use crate::{Archive, Descriptor, Error, Layout, Place, Result, Stream, Transport};
 
 /// What a source lists: an image, mostly with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,28 @@ pub trait ImageSource: Debug + Sync {
     }
 }
 
+impl<S: ImageSource + ?Sized> ImageSource for &S {
+    fn origin(&self) -> String {
+        (**self).origin()
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        (**self).entries()
+    }
+
+    fn fetch(&self, descriptor: &Descriptor) -> Result<Option<Box<dyn Content + '_>>> {
+        (**self).fetch(descriptor)
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        (**self).referrers(subject)
+    }
+
+    fn max_manifest(&self) -> u64 {
+        (**self).max_manifest()
+    }
+}
+
 /// The most bytes that a source's documents may have: they are read into memory as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -98,25 +122,36 @@ pub(crate) fn size_text(bytes: u64) -> String {
     if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
 }
 
-/// Opens what lies at `place`; of a path, a folder as a [`Layout`], a file as an [`Archive`]. Its ref, if it has one, is for
-/// who picks from it.
+/// What lies at a place, opened.
+#[derive(Debug)]
+pub enum Source<'s> {
+    /// What can be read again and again, side by side.
+    InPlace(Box<dyn ImageSource + Send + 's>),
+    /// What can be read once: see [`Store::import_stream`](crate::Store::import_stream).
+    Stream(Stream),
+}
+
+/// Opens what lies at `place`. Of a path: a folder is a [`Layout`]; a pipe, or a file that is compressed, a [`Stream`]; any
+/// other file an [`Archive`]. The place's ref, if it has one, is for who picks from it.
 ///
 /// # Errors
 /// As [`Layout::open`] and [`Archive::open`].
-pub fn open(place: &Place, limits: Limits) -> Result<Box<dyn ImageSource>> {
-    let path = &place.path;
-    let is_folder = match place.transport {
-        Transport::Path => std::fs::metadata(path).map_err(Error::io(path))?.is_dir(),
-        Transport::Oci => true,
-        Transport::OciArchive => false,
-        Transport::DockerArchive | Transport::Stream => {
-            let why = "only layouts, and uncompressed tar archives of them, can be read";
-            return Err(Error::NotALayout { path: path.clone(), why });
-        }
-    };
-    Ok(match is_folder {
-        true => Box::new(Layout::open(path)?.with_limits(limits)),
-        false => Box::new(Archive::open(path)?.with_limits(limits)),
+pub fn open(place: &Place, limits: Limits) -> Result<Source<'static>> {
+    let Place { path, transport, .. } = place;
+    let stream = |stream: Stream| Source::Stream(stream.of(*transport).with_limits(limits));
+    if *transport == Transport::Stream {
+        return Ok(stream(Stream::new("stdin", std::io::stdin())));
+    }
+    let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
+    if *transport == Transport::Oci || (*transport == Transport::Path && kind.is_dir()) {
+        return Ok(Source::InPlace(Box::new(Layout::open(path)?.with_limits(limits))));
+    }
+    if kind.is_fifo() {
+        return Ok(stream(Stream::new(path, File::open(path).map_err(Error::io(path))?)));
+    }
+    Ok(match Archive::open_as(path, *transport, limits)? {
+        Opened::InPlace(archive) => Source::InPlace(archive),
+        Opened::Once(file) => stream(Stream::new(path, file)),
     })
 }
 

@@ -44,7 +44,7 @@ pub use oci_store_oci::{
     Archive, Checked, Collected, Compression, Condition, Descriptor, Destination, Error, ExportOptions, Exported,
     Extent, Fault, Form, ImageSource, ImportOptions, Imported, Inventory, InventoryBlob, InventoryRef, Layout, Limits,
     Maintained, OpenOptions, Outgoing, Packing, Place, PlatformSpec, Policy, Progress, Reading, Ref, RefName, Result,
-    Selection, Store, Transport,
+    Selection, Source, Store, Stream, Transport,
 };
 
 use std::path::Path;

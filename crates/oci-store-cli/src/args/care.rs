@@ -26,7 +26,7 @@ pub(crate) struct Check {
     /// Read every blob, and fetch what is missing or damaged from the sources that --from names
     #[arg(long, requires = "from", conflicts_with_all = ["read_data_subset", "budget"])]
     pub(crate) repair: bool,
-    /// A layout's folder or a tar archive of it, as import takes them; may be given several times
+    /// A layout or an archive, as import takes them; may be given several times
     #[arg(long, value_name = "SOURCE", requires = "repair", value_parser = place())]
     pub(crate) from: Vec<Place>,
 }

@@ -34,9 +34,10 @@ pub(crate) struct Import {
     /// The most bytes that index.json may have; up to 1 GiB
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = at_most(Limits::OWN.index_json))]
     pub(crate) max_index: ByteSize,
-    /// An image layout's folder or a tar archive of it: a path, or oci:DIR[:REF], oci-archive:FILE[:REF]
-    #[arg(value_name = "SOURCE", value_parser = place(), value_hint = ValueHint::AnyPath)]
-    pub(crate) source: Place,
+    /// Image layouts, or tar archives of them or of docker save, compressed or not: paths, oci:DIR[:REF],
+    /// oci-archive:FILE[:REF], docker-archive:FILE[:REF], or - for stdin
+    #[arg(value_name = "SOURCE", required = true, value_parser = place(), value_hint = ValueHint::AnyPath)]
+    pub(crate) sources: Vec<Place>,
 }
 
 impl Import {

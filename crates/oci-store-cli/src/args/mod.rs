@@ -91,7 +91,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Import images from an image layout, in a folder or in a tar archive
+    /// Import images from image layouts, tar archives and pipes
     Import(Import),
     /// Export images into an image layout, new or existing, or into an archive of one
     Export(Export),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use oci_store::oci::source;
-use oci_store::{Checked, Fault, ImageSource, Limits, Place, RefName, oci::Problem};
+use oci_store::{Checked, Fault, Limits, Place, RefName, oci::Problem};
 use serde_json::{Value, json};
 
 use crate::args::Check;
@@ -27,10 +27,9 @@ pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[Place]) -> Res
         return Err(Failure::new(code::USAGE, format!("{place}: {why}")));
     }
     let sources = from.iter().map(|place| source::open(place, Limits::default())).collect::<Result<Vec<_>, _>>()?;
-    let sources: Vec<&dyn ImageSource> = sources.iter().map(|source| &**source).collect();
     let store = context.options().create(false).open(context.path()?)?;
     let bar = Bar::new(context, "check");
-    let repaired = store.repair(refs, &sources, &bar)?;
+    let repaired = store.repair(refs, sources, &bar)?;
     drop(bar);
     let mut json = checked_json(&repaired.checked);
     json["repaired"] = repaired.repaired.iter().map(ToString::to_string).collect();

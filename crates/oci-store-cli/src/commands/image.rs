@@ -1,7 +1,7 @@
 //! `import`.
 
 use oci_store::oci::source;
-use oci_store::{ImportOptions, Selection};
+use oci_store::{Error, ImportOptions, Selection, Transport, base};
 use serde_json::json;
 
 use crate::args::Import;
@@ -10,23 +10,45 @@ use crate::failure::{Failure, Result, code};
 use crate::progress::Bar;
 
 pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
-    let sref = args.sref.as_deref().or(args.source.reference.as_deref());
-    if args.source.reference.is_some() && (args.sref.is_some() || args.all) {
-        let with = if args.all { "--all" } else { "--sref" };
-        return Err(Failure::new(code::USAGE, format!("{}: a ref in the source does not go with {with}", args.source)));
-    }
-    // The source first: a mistake there should not leave an empty store.
-    let source = source::open(&args.source, args.limits())?;
-    let store = context.store()?;
-    let selection = if args.all { Selection::All } else { Selection::One { source: sref, name: args.dref.as_ref() } };
+    check_places(&args)?;
     let options = ImportOptions {
-        platform: args.platform,
+        platform: args.platform.clone(),
         referrers: !args.no_referrers,
         allow_incomplete: args.allow_incomplete,
     };
+    let (mut failed, mut places, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    // The sources first: a mistake there should not leave an empty store.
+    for place in &args.sources {
+        let selection = match args.sref.as_ref().or(place.reference.as_ref()) {
+            _ if args.all => Selection::All,
+            sref => Selection::One { source: sref.map(String::as_str), name: args.dref.as_ref() },
+        };
+        match source::open(place, args.limits()) {
+            Ok(source) => {
+                places.push(place);
+                sources.push((source, selection));
+            }
+            Err(error) => failed.push(Failure::from(error).about(place)),
+        }
+    }
+    if sources.is_empty() {
+        return Failure::all(failed);
+    }
+    let store = context.store()?;
     let bar = Bar::new(context, "import");
-    let imported = store.import(&*source, &selection, &options, &bar)?;
+    let mut imported = Vec::new();
+    for (place, outcome) in places.into_iter().zip(store.import_each(sources, &options, &bar)) {
+        match outcome {
+            Ok(images) => imported.extend(images),
+            Err(error @ Error::Base(base::Error::Cancelled)) => return Err(error.into()),
+            Err(error) if args.sources.len() > 1 => failed.push(Failure::from(error).about(place)),
+            Err(error) => failed.push(error.into()),
+        }
+    }
     drop(bar);
+    if imported.is_empty() && !failed.is_empty() {
+        return Failure::all(failed);
+    }
     let json: Vec<_> = imported
         .iter()
         .map(|image| json!({ "ref": image.name.as_str(), "digest": image.target.digest, "incomplete": image.incomplete }))
@@ -34,5 +56,24 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
     context.print(&json, || {
         let line = |image: &oci_store::Imported| format!("{} {}\n", image.name, image.target.digest);
         imported.iter().map(line).collect()
-    })
+    })?;
+    Failure::all(failed)
+}
+
+/// Says what does not go together.
+fn check_places(args: &Import) -> Result<()> {
+    let wrong = |why: String| Err(Failure::new(code::USAGE, why));
+    if args.sources.len() > 1 && (args.sref.is_some() || args.dref.is_some()) {
+        return wrong("--sref and --dref are for one source: give each its own as oci-archive:FILE:REF".to_owned());
+    }
+    if let Some(place) = args.sources.iter().find(|place| place.reference.is_some())
+        && (args.sref.is_some() || args.all)
+    {
+        let with = if args.all { "--all" } else { "--sref" };
+        return wrong(format!("{place}: a ref in the source does not go with {with}"));
+    }
+    if args.sources.iter().filter(|place| place.transport == Transport::Stream).count() > 1 {
+        return wrong("-: stdin can be read once".to_owned());
+    }
+    Ok(())
 }

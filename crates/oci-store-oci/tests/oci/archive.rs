@@ -4,12 +4,19 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use oci_store_oci::source::open;
-use oci_store_oci::{Archive, Descriptor, Error, ImageSource, Limits, Place};
+use oci_store_oci::{Archive, Descriptor, Error, ImageSource, Limits, Place, Result, Source};
 use tar::{EntryType, Header};
 
 use crate::common::{Bench, assert_sound, benches, failure, files, import, import_all, seen};
 use crate::images::{Images, digest};
+
+/// What lies at a place, as far as it is read in place.
+fn open(place: &Place, limits: Limits) -> Result<Box<dyn ImageSource + Send>> {
+    oci_store_oci::source::open(place, limits).map(|source| match source {
+        Source::InPlace(source) => source,
+        Source::Stream(stream) => panic!("{stream:?}"),
+    })
+}
 
 /// A tar file in the making, member by member.
 #[derive(Clone, Default)]
@@ -282,8 +289,8 @@ fn what_is_no_archive_of_a_layout() {
         Archive::open(&path)
     };
     for (first, name) in [
-        (&[0x1f, 0x8b, 8, 0][..], "gzip -dc image.tar"),
-        (&[0x28, 0xb5, 0x2f, 0xfd, 0][..], "zstd -dc image.tar"),
+        (&[0x1f, 0x8b, 8, 0][..], "as a stream"),
+        (&[0x28, 0xb5, 0x2f, 0xfd, 0][..], "as a stream"),
         (b"BZh9", "bzip2 -dc image.tar"),
         (b"\xfd7zXZ\0", "xz -dc image.tar"),
         (&[0x04, 0x22, 0x4d, 0x18], "lz4 -dc image.tar"),

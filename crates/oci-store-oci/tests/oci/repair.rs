@@ -1,10 +1,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use oci_store_oci::{Error, Fault};
+use oci_store_oci::{Error, Fault, ImageSource, Source};
 
 use crate::common::{benches, import_all, name, overwrite, path_of};
 use crate::images::{Images, digest};
+
+fn of(source: &dyn ImageSource) -> Source<'_> {
+    Source::InPlace(Box::new(source))
+}
 
 /// An index of one image, and another image: what is damaged in the one is no business of the other.
 fn images() -> Images {
@@ -38,12 +42,12 @@ fn each_fault_of_each_blob_is_repaired() {
             ];
             for damage in damages {
                 damage();
-                let repaired = store.repair(&[], &[&images], &()).unwrap();
+                let repaired = store.repair(&[], vec![of(&images)], &()).unwrap();
                 assert_eq!(repaired.repaired, std::slice::from_ref(&blob.digest), "{:?}", repaired.checked.problems);
                 assert!(repaired.checked.problems.is_empty());
                 assert_eq!(fs::read(&path).unwrap(), bytes);
                 assert!(store.check(&[], false, &()).unwrap().problems.is_empty());
-                assert!(store.repair(&[], &[&images], &()).unwrap().repaired.is_empty());
+                assert!(store.repair(&[], vec![of(&images)], &()).unwrap().repaired.is_empty());
             }
         }
     }
@@ -62,13 +66,13 @@ fn what_no_source_has_is_told_and_all_else_repaired() {
         // Another's bytes under the digest.
         bad.layer("other");
         bad.blobs.insert(digest(b"other"), b"OTHER".to_vec());
-        assert!(store.repair(&[], &[], &()).unwrap().repaired.is_empty());
-        let repaired = store.repair(&[], &[&bad, &half], &()).unwrap();
+        assert!(store.repair(&[], Vec::new(), &()).unwrap().repaired.is_empty());
+        let repaired = store.repair(&[], vec![of(&bad), of(&half)], &()).unwrap();
         assert_eq!(repaired.repaired, [digest(b"layer")]);
         let [problem] = repaired.checked.problems.as_slice() else { panic!("{:?}", repaired.checked.problems) };
         assert_eq!((problem.fault, &problem.blob.digest), (Fault::Missing, &digest(b"other")));
-        assert_eq!(store.repair(&[name("v1")], &[&half], &()).unwrap().checked.problems, []);
-        assert!(matches!(store.repair(&[name("absent")], &[&half], &()), Err(Error::RefNotFound(_))));
-        assert_eq!(store.repair(&[], &[&images], &()).unwrap().repaired, [digest(b"other")]);
+        assert_eq!(store.repair(&[name("v1")], vec![of(&half)], &()).unwrap().checked.problems, []);
+        assert!(matches!(store.repair(&[name("absent")], vec![of(&half)], &()), Err(Error::RefNotFound(_))));
+        assert_eq!(store.repair(&[], vec![of(&images)], &()).unwrap().repaired, [digest(b"other")]);
     }
 }
