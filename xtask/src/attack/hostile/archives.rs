@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use super::case::Case;
@@ -185,17 +186,86 @@ const WHOLES: &[(&str, Whole)] = &[
     ("index.json-alone", |bytes| bytes[512..1024].to_vec()),
     ("cut-in-header", |bytes| bytes[..bytes.len() - 1024 - 1200].to_vec()),
     ("cut-300", |bytes| bytes[..300].to_vec()),
-    ("gzip", |bytes| {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        let _ = encoder.write_all(&bytes);
-        encoder.finish().unwrap_or_default()
+    ("gzip-cut", |bytes| {
+        let packed = gzip(&bytes);
+        packed[..packed.len() - 5].to_vec()
     }),
+    ("gzip-of-gzip", |bytes| gzip(&gzip(&bytes))),
+    ("gzip-checksum-wrong", |bytes| {
+        let mut packed = gzip(&bytes);
+        let at = packed.len() - 8;
+        packed[at] ^= 1;
+        packed
+    }),
+    ("gzip-of-1-GiB-of-zeros", |_| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let zeros = vec![0; 1 << 20];
+        let front = [
+            member(b"oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, FILE),
+            header(b"x", 1 << 30, FILE).as_bytes().to_vec(),
+        ];
+        let _ = encoder.write_all(&front.concat());
+        (0..1024)
+            .try_for_each(|_| encoder.write_all(&zeros))
+            .map_or_else(|_| Vec::new(), |()| encoder.finish().unwrap_or_default())
+    }),
+    ("bzip2", |_| b"BZh91AY&SY".to_vec()),
+    ("zstd-not", |_| b"\x28\xb5\x2f\xfd and so on".to_vec()),
     ("in-itself", |bytes| [member(b"layout.tar", &bytes, FILE), vec![0; 1024]].concat()),
     ("one-bit", |mut bytes| {
         bytes[1024 + 512] ^= 1;
         bytes
     }),
 ];
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
+}
+
+type Docker = (&'static str, &'static str, fn() -> Vec<u8>);
+
+/// Archives of `docker save` that are none: the name, `manifest.json`, and what else there is beside `c.json`, the config of
+/// one layer, and `l.tar`, the layer.
+const DOCKERS: &[Docker] = &[
+    ("no-list", r#"{"Config":"c.json"}"#, Vec::new),
+    ("config-twice", r#"[{"Config":"c.json","RepoTags":["strange"],"config":"l.tar","Layers":["l.tar"]}]"#, Vec::new),
+    ("config-absent", r#"[{"Config":"x.json","RepoTags":["strange"],"Layers":["l.tar"]}]"#, Vec::new),
+    ("config-outside", r#"[{"Config":"../c.json","RepoTags":["strange"],"Layers":["l.tar"]}]"#, Vec::new),
+    ("config-is-a-layer", r#"[{"Config":"l.tar","RepoTags":["strange"],"Layers":["l.tar"]}]"#, Vec::new),
+    ("layer-absent", r#"[{"Config":"c.json","RepoTags":["strange"],"Layers":["x.tar"]}]"#, Vec::new),
+    ("layer-absolute", r#"[{"Config":"c.json","RepoTags":["strange"],"Layers":["/etc/passwd"]}]"#, Vec::new),
+    ("layer-other", r#"[{"Config":"c.json","RepoTags":["strange"],"Layers":["c.json"]}]"#, Vec::new),
+    ("layers-too-many", r#"[{"Config":"c.json","RepoTags":["strange"],"Layers":["l.tar","l.tar"]}]"#, Vec::new),
+    ("layers-none", r#"[{"Config":"c.json","RepoTags":["strange"],"Layers":null}]"#, Vec::new),
+    ("layer-twice", LINKED, || member(b"1/layer.tar", b"x", FILE).repeat(2)),
+    ("link-nowhere", LINKED, || link(b"1/layer.tar", "../2/layer.tar", EntryType::Symlink)),
+    ("link-to-itself", LINKED, || link(b"1/layer.tar", "../1/layer.tar", EntryType::Symlink)),
+    ("link-to-a-link", LINKED, || {
+        [
+            link(b"1/layer.tar", "../2/layer.tar", EntryType::Symlink),
+            link(b"2/layer.tar", "../l.tar", EntryType::Symlink),
+        ]
+        .concat()
+    }),
+    ("link-out", LINKED, || link(b"1/layer.tar", "../../l.tar", EntryType::Symlink)),
+    ("link-absolute", LINKED, || link(b"1/layer.tar", "/etc/layer.tar", EntryType::Symlink)),
+    ("link-hard", LINKED, || link(b"1/layer.tar", "../l.tar", EntryType::Link)),
+    ("link-elsewhere", r#"[{"Config":"c.json","RepoTags":["strange"],"Layers":["l.tar"]}]"#, || {
+        link(b"x", "l.tar", EntryType::Symlink)
+    }),
+];
+
+const LINKED: &str = r#"[{"Config":"c.json","RepoTags":["strange"],"Layers":["1/layer.tar"]}]"#;
+
+/// An archive of `docker save`, in the order that tools write.
+fn docker(manifest: &str, others: Vec<u8>) -> Vec<u8> {
+    let layer = super::kit::hex(&Sha256::digest(b"a layer"));
+    let config = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["sha256:{layer}"]}}}}"#);
+    let files = [member(b"c.json", config.as_bytes(), FILE), member(b"l.tar", b"a layer", FILE)].concat();
+    [files, others, member(b"manifest.json", manifest.as_bytes(), FILE), vec![0; 1024]].concat()
+}
 
 fn archive(members: &[Member]) -> Vec<u8> {
     let mut bytes: Vec<u8> = members.iter().flat_map(|(name, bytes)| member(name, bytes, FILE)).collect();
@@ -211,6 +281,20 @@ pub(super) fn cases() -> Vec<Case> {
             let members = members(kit)?;
             Ok(fs::write(to, [front(&members), archive(&members)].concat())?)
         }));
+        cases.push(Case::bad(format!("tar-gzip-{name}"), |_| Ok(())).archive(|kit, to| {
+            let members = members(kit)?;
+            Ok(fs::write(to, gzip(&[front(&members), archive(&members)].concat()))?)
+        }));
+    }
+    for (name, manifest, others) in DOCKERS {
+        cases.push(
+            Case::bad(format!("docker-{name}"), |_| Ok(()))
+                .archive(|_, to| Ok(fs::write(to, docker(manifest, others()))?)),
+        );
+        cases.push(
+            Case::bad(format!("docker-gzip-{name}"), |_| Ok(()))
+                .archive(|_, to| Ok(fs::write(to, gzip(&docker(manifest, others())))?)),
+        );
     }
     for (name, whole) in WHOLES {
         cases.push(
@@ -231,6 +315,10 @@ pub(super) fn cases() -> Vec<Case> {
     let good = |name: &str, make: fn(&[Member]) -> Vec<u8>| {
         Case::good(format!("tar-{name}"), |_| Ok(())).archive(move |kit, to| Ok(fs::write(to, make(&members(kit)?))?))
     };
+    cases.push(good("gzip", |members| gzip(&archive(members))));
+    cases.push(good("gzip-index.json-last", |members| {
+        gzip(&archive(&members.iter().rev().cloned().collect::<Vec<_>>()))
+    }));
     cases.push(good("index.json-last", |members| archive(&members.iter().rev().cloned().collect::<Vec<_>>())));
     cases.push(good("dots", |members| {
         let dotted = |(name, bytes): &Member| ([b"./", name.as_slice()].concat(), bytes.clone());
