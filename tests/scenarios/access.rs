@@ -54,7 +54,15 @@ fn who_may_only_read_a_store_reads_it_by_its_folder(world: &World) {
     let named = |out: String| out.split_whitespace().filter(|word| word.starts_with("sha256:")).count();
     assert_eq!(named(other.run("list").ok()), 2);
     assert_eq!(named(other.run("list v").ok()), 1);
-    for words in ["inspect latest", "inspect --raw latest", "cat v1", "--format json inspect v1", "check", "check v1"] {
+    for words in [
+        "inspect latest",
+        "inspect --raw latest",
+        "cat v1",
+        "--format json inspect v1",
+        "check",
+        "check v1",
+        "referrers v1",
+    ] {
         assert_eq!(other.run(words).ok(), world.ok(words), "{words}");
     }
     other.run("check --read-data").ok();
@@ -74,6 +82,15 @@ fn who_may_only_read_a_store_reads_it_by_its_folder(world: &World) {
         "import --sref v1 --dref v2 copy",
         "reindex",
         "index show",
+        "stats",
+        "du",
+        "why v1",
+        "tree v1",
+        "diff v1 latest",
+        "find",
+        "log",
+        "undo",
+        "lease ls",
     ] {
         let error = other.run(words).fails(1);
         assert!(error.contains("store") && error.contains("write"), "{words}: {error}");

@@ -42,6 +42,16 @@ fn json_of_every_command_has_its_keys(world: &World) {
     has("pin v2", &["digest"]);
     has("pin", &["digest", "mediaType", "size"]);
     has("unpin v2", &["digest"]);
+    has("tree v1", &["digest", "mediaType", "size", "role", "platform", "otherImages", "children"]);
+    assert_eq!(world.json("referrers v1"), Value::Array(Vec::new()));
+    has("diff v1 latest", &["old", "new", "both", "onlyOld", "onlyNew", "manifests"]);
+    has("find", &["ref", "digest", "size", "updated"]);
+    has(&format!("why {digest}"), &["digest", "kept", "paths", "more", "uncounted"]);
+    has("du", &["images", "total", "freed"]);
+    has("stats", &["refs", "pins", "leases", "images", "blobs", "garbage", "dedupeRatio", "index", "indexBytes"]);
+    assert_eq!(world.json("lease ls"), Value::Array(Vec::new()));
+    has("log", &["ref", "operation", "from", "old", "new", "time"]);
+    has("undo v2", &["ref", "digest"]);
     has("gc", &["blobs", "bytes", "unfinished", "dryRun"]);
     has("check", &["images", "blobs", "bytes", "incomplete", "problems"]);
     has("inspect v1", &["digest", "mediaType", "size", "ref", "config", "layers", "layersSize", "os", "architecture"]);

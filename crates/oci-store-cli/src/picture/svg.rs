@@ -23,20 +23,20 @@ const LINE: f64 = 15.0;
 
 /// By how many images have a blob: the class of its colour, the most that are in it, and what the legend says.
 const CLASSES: [(&str, usize, &str); 4] = [
-    ("one", 1, "one image has it"),
-    ("few", 3, "2 or 3 images share it"),
-    ("some", 15, "4 to 15 share it"),
-    ("many", usize::MAX, "16 or more share it"),
+    ("one", 1, "one image has them"),
+    ("few", 3, "2 or 3 images share them"),
+    ("some", 15, "4 to 15 share them"),
+    ("many", usize::MAX, "16 or more share them"),
 ];
 
 /// Colours, for light and for dark; letters stand out on all of them.
 const STYLE: &str = "\
-svg{--paper:#ffffff;--ink:#1b1f24;--line:#ffffff;--one:#c9dff5;--few:#cdebc5;--some:#fbe0a6;--many:#f6c3bb;--rest:#dfe3e8}
+svg{--paper:#ffffff;--ink:#1b1f24;--line:#ffffff;--one:#c9dff5;--few:#cdebc5;--some:#fbe0a6;--many:#f6c3bb}
 @media (prefers-color-scheme:dark){svg{--paper:#14181d;--ink:#eef2f6;--line:#14181d;--one:#23486d;--few:#2a5632;\
---some:#66500f;--many:#70342d;--rest:#3a424b}}
+--some:#66500f;--many:#70342d}}
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:var(--ink)}
 .title{font-size:18px;font-weight:600}.name{font-weight:600}.paper{fill:var(--paper)}
-.one{fill:var(--one)}.few{fill:var(--few)}.some{fill:var(--some)}.many{fill:var(--many)}.rest{fill:var(--rest)}
+.one{fill:var(--one)}.few{fill:var(--few)}.some{fill:var(--some)}.many{fill:var(--many)}
 .blob{stroke:var(--line);stroke-width:.75}.group{fill:none;stroke:var(--line);stroke-width:2.5}
 g:hover>.group{stroke:var(--ink)}text{pointer-events:none}";
 
@@ -67,27 +67,47 @@ pub(super) fn summary(usage: &Usage) -> String {
     format!("{}, {blobs}, {}", count(usage.images.len() as u64, "ref"), output::size(usage.total.bytes))
 }
 
+/// What has a place of its own.
+enum Cell<'s> {
+    Group(&'s Share),
+    /// Groups that are too small for one.
+    Rest {
+        class: &'static str,
+        groups: u64,
+        bytes: u64,
+        who: &'static str,
+    },
+}
+
+impl Cell<'_> {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Group(share) => share.bytes,
+            Self::Rest { bytes, .. } => *bytes,
+        }
+    }
+}
+
 fn groups(svg: &mut String, shares: &[Share], room: Rect) {
     let shown = shares.get(..GROUPS).unwrap_or(shares);
-    let rest = shares.get(GROUPS..).unwrap_or_default();
-    let mut weights: Vec<u64> = shown.iter().map(|share| share.bytes).collect();
-    let rest_bytes = rest.iter().fold(0_u64, |sum, share| sum.saturating_add(share.bytes));
-    if !rest.is_empty() {
-        weights.push(rest_bytes);
+    let mut cells: Vec<Cell<'_>> = shown.iter().map(Cell::Group).collect();
+    for (class, _, who) in CLASSES {
+        let small = shares.iter().skip(GROUPS).filter(|share| class_of(share.images) == class);
+        let (groups, bytes) = small.fold((0, 0_u64), |(n, sum), share| (n + 1, sum.saturating_add(share.bytes)));
+        cells.extend((groups > 0).then_some(Cell::Rest { class, groups, bytes, who }));
     }
-    // The rest may weigh more than each of those.
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by_key(|at| std::cmp::Reverse(weights.get(*at).copied()));
-    weights.sort_by(|a, b| b.cmp(a));
-    for (at, place) in order.into_iter().zip(squarify(&weights, room)) {
-        match shown.get(at) {
-            Some(share) => group(svg, share, place),
-            None => {
-                let what = format!("{}, {}", count(rest.len() as u64, "smaller group"), output::size(rest_bytes));
+    cells.sort_by_key(|cell| std::cmp::Reverse(cell.bytes()));
+    let weights: Vec<u64> = cells.iter().map(Cell::bytes).collect();
+    for (cell, place) in cells.into_iter().zip(squarify(&weights, room)) {
+        match cell {
+            Cell::Group(share) => group(svg, share, place),
+            Cell::Rest { class, groups, bytes, who } => {
+                let what = count(groups, "smaller group");
                 svg.push_str("<g>");
-                rect(svg, "blob rest", place, &what);
-                rect(svg, "group", place, &what);
-                label(svg, place, &[&what]);
+                let title = format!("{what}, {}: {who}", output::size(bytes));
+                rect(svg, &format!("blob {class}"), place, &title);
+                frame(svg, place);
+                label(svg, place, &[&what, &output::size(bytes)]);
                 svg.push_str("</g>\n");
             }
         }
@@ -113,7 +133,7 @@ fn group(svg: &mut String, share: &Share, place: Rect) {
         };
         rect(svg, &format!("blob {class}"), place, &format!("{what}\n{who}"));
     }
-    svg.push_str(&format!("<rect class=\"group\" pointer-events=\"none\" {}/>", corners(place)));
+    frame(svg, place);
     let name = match (share.images, share.names.as_slice()) {
         (1, [name, ..]) => name.clone(),
         (images, _) => count(images as u64, "image"),
@@ -144,6 +164,10 @@ fn corners(Rect { x, y, width, height }: Rect) -> String {
 
 fn rect(svg: &mut String, class: &str, place: Rect, title: &str) {
     let _ = write!(svg, "<rect class=\"{class}\" {}><title>{}</title></rect>", corners(place), xml(title));
+}
+
+fn frame(svg: &mut String, place: Rect) {
+    let _ = write!(svg, "<rect class=\"group\" pointer-events=\"none\" {}/>", corners(place));
 }
 
 /// As many of the lines as there is room for, each as long as there is.
@@ -194,5 +218,23 @@ mod tests {
     fn a_colour_tells_how_many_share() {
         let classes = [1, 2, 3, 4, 15, 16, 5000].map(class_of);
         assert_eq!(classes, ["one", "few", "few", "some", "some", "many", "many"]);
+    }
+
+    #[test]
+    fn what_is_too_small_for_a_place_has_one_with_others_of_its_colour() {
+        let blob =
+            |n: u64| SharedBlob { digest: format!("sha256:{n:064x}").parse().unwrap(), size: 500 - n, role: None };
+        let share = |n: u64| Share {
+            images: if n < 400 { 1 } else { 20 },
+            names: vec![format!("image-{n}")],
+            blobs: vec![blob(n)],
+            bytes: 500 - n,
+        };
+        let usage = Usage { shares: (0..450).map(share).collect(), ..Usage::default() };
+        let svg = draw(&usage);
+        assert_eq!(svg.matches("<g>").count(), GROUPS + 2);
+        assert!(svg.contains("<title>100 smaller groups, 14.7 KiB: one image has them</title>"), "{svg}");
+        assert!(svg.contains("<title>50 smaller groups, 3.7 KiB: 16 or more share them</title>"), "{svg}");
+        assert!(svg.contains("\nimage-3</title>") && !svg.contains("image-301"));
     }
 }
