@@ -4,6 +4,7 @@ mod attack;
 mod bench;
 mod ci;
 mod counts;
+mod dist;
 mod images;
 mod scale;
 mod tidy;
@@ -59,6 +60,9 @@ enum Task {
     Scale(scale::Args),
     /// Count what commands ask of the disk, and fail where it is more than it must be
     Counts(counts::Args),
+    /// Build the program as it is given away: one file that needs no library, with manual pages, completions, a
+    /// checksum and a bill of materials
+    Dist(dist::Args),
     /// One run of a work, for `bench`
     #[command(hide = true)]
     BenchSample(bench::sample::Args),
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Scale(args) => scale::run(&args),
         Task::Counts(args) => counts::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::BenchSample(args) => bench::sample::run(&args),
         Task::BenchFloor(args) => bench::floor::run(&args),
     };
