@@ -3,7 +3,8 @@ use std::fmt;
 use oci_spec::image::Platform;
 use oci_store_cas::Digest;
 use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// The annotation that names an entry of `index.json`.
@@ -13,18 +14,43 @@ pub use oci_spec::image::ANNOTATION_REF_NAME as REF_NAME;
 ///
 /// Fields that are not here are kept as they were read, so that nothing is lost when an entry of `index.json` is
 /// written again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// The type of what it names.
-    #[serde(rename = "mediaType")]
     pub media_type: String,
     /// The name.
     pub digest: Digest,
     /// In bytes.
     pub size: u64,
-    /// All other fields: `annotations`, `platform`, `artifactType`, `urls`, …
-    #[serde(flatten)]
+    /// By key. No map: each entry of an `index.json` has one or two, and there may be very many entries.
+    annotations: Vec<(String, String)>,
+    /// All other fields: `platform`, `artifactType`, `urls`, …; and `annotations` that are none by the spec.
     pub other: Map<String, Value>,
+}
+
+/// In the order of the spec; what is not named there follows in that of the alphabet.
+impl Serialize for Descriptor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("mediaType", &self.media_type)?;
+        map.serialize_entry("digest", &self.digest)?;
+        map.serialize_entry("size", &self.size)?;
+        if !self.annotations.is_empty() && !self.other.contains_key("annotations") {
+            map.serialize_entry("annotations", &Annotations(&self.annotations))?;
+        }
+        for (key, value) in &self.other {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+struct Annotations<'a>(&'a [(String, String)]);
+
+impl Serialize for Annotations<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
 }
 
 /// By hand: an index has thousands of them, and what is derived for a flattened map reads everything twice.
@@ -54,6 +80,7 @@ impl<'de> Visitor<'de> for Fields {
                 _ => drop(other.insert(key, map.next_value()?)),
             }
         }
+        let annotations = take_annotations(&mut other);
         let size = size.ok_or_else(|| de::Error::missing_field("size"))?;
         // Sizes are int64 by the spec.
         if size > i64::MAX as u64 {
@@ -63,9 +90,25 @@ impl<'de> Visitor<'de> for Fields {
             media_type: media_type.ok_or_else(|| de::Error::missing_field("mediaType"))?,
             digest: digest.ok_or_else(|| de::Error::missing_field("digest"))?,
             size,
+            annotations,
             other,
         })
     }
+}
+
+/// Takes the annotations out of the fields, if they are what the spec says: texts.
+fn take_annotations(fields: &mut Map<String, Value>) -> Vec<(String, String)> {
+    let Some(Value::Object(found)) = fields.get_mut("annotations") else { return Vec::new() };
+    if found.is_empty() || !found.values().all(Value::is_string) {
+        return Vec::new();
+    }
+    let text = |(key, value)| match value {
+        Value::String(text) => Some((key, text)),
+        _ => None,
+    };
+    let annotations = std::mem::take(found).into_iter().filter_map(text).collect();
+    fields.remove("annotations");
+    annotations
 }
 
 fn once<T, E: de::Error>(name: &'static str, field: &mut Option<T>, value: T) -> Result<(), E> {
@@ -79,28 +122,36 @@ impl Descriptor {
     /// A descriptor with nothing but what it must have.
     #[must_use]
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
-        Self { media_type: media_type.to_owned(), digest, size, other: Map::new() }
+        Self { media_type: media_type.to_owned(), digest, size, annotations: Vec::new(), other: Map::new() }
+    }
+
+    /// All annotations, by key.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// The value of an annotation.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.other.get("annotations")?.get(key)?.as_str()
+        match self.other.get("annotations") {
+            None => self.annotations().find(|(other, _)| *other == key).map(|(_, value)| value),
+            Some(annotations) => annotations.get(key)?.as_str(),
+        }
     }
 
     /// Sets an annotation, or removes it.
     pub fn set_annotation(&mut self, key: &str, value: Option<&str>) {
-        let mut annotations = match self.other.remove("annotations") {
-            Some(Value::Object(annotations)) => annotations,
-            _ => Map::new(),
-        };
-        match value {
-            Some(value) => annotations.insert(key.to_owned(), Value::from(value)),
-            None => annotations.remove(key),
-        };
-        if !annotations.is_empty() {
-            self.other.insert("annotations".to_owned(), Value::Object(annotations));
+        self.other.remove("annotations");
+        self.annotations.retain(|(other, _)| other != key);
+        if let Some(value) = value {
+            let place = self.annotations.partition_point(|(other, _)| other.as_str() < key);
+            self.annotations.insert(place, (key.to_owned(), value.to_owned()));
         }
+    }
+
+    pub(crate) fn clear_annotations(&mut self) {
+        self.other.remove("annotations");
+        self.annotations.clear();
     }
 
     /// The name that an entry of `index.json` has.
@@ -127,5 +178,42 @@ impl Descriptor {
     pub fn is_elsewhere(&self) -> bool {
         let has_urls = self.other.get("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty());
         has_urls || crate::media_type::is_non_distributable(&self.media_type)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_written() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for more in [
+            "",
+            r#","annotations":{"a":"1","b":"2"}"#,
+            r#","annotations":{"a":"1"},"artifactType":"x/y","platform":{"os":"linux"},"urls":[]"#,
+            r#","annotations":{"a":1,"b":"2"}"#,
+            r#","annotations":null"#,
+            r#","annotations":{}"#,
+        ] {
+            let text = format!(r#"{{"mediaType":"m","digest":"{digest}","size":1{more}}}"#);
+            let read: Descriptor = serde_json::from_str(&text).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn annotations_are_set_and_removed() {
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        let mut descriptor = Descriptor::new("m", digest, 1);
+        for (key, value) in [("b", Some("1")), ("a", Some("2")), ("c", Some("3")), ("b", Some("4")), ("c", None)] {
+            descriptor.set_annotation(key, value);
+            assert_eq!(descriptor.annotation(key), value);
+        }
+        assert_eq!(descriptor.annotations().collect::<Vec<_>>(), [("a", "2"), ("b", "4")]);
+        descriptor.other.insert("annotations".to_owned(), Value::Null);
+        assert_eq!(descriptor.annotation("a"), None);
+        descriptor.set_annotation("a", Some("5"));
+        assert_eq!(descriptor.annotation("a"), Some("5"));
     }
 }

@@ -39,7 +39,10 @@ pub fn referrers(source: &dyn ImageSource, subject: &Digest, artifact_type: Opti
                 referrer.other.insert("artifactType".to_owned(), Value::from(kind));
             }
             if let Some(annotations) = manifest.annotations {
-                referrer.other.insert("annotations".to_owned(), Value::from(annotations));
+                referrer.clear_annotations();
+                for (key, value) in &annotations {
+                    referrer.set_annotation(key, value.as_str());
+                }
             }
         }
         if artifact_type.is_none_or(|wanted| referrer.artifact_type() == Some(wanted)) {
