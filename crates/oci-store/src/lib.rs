@@ -6,20 +6,38 @@
 //!
 //! ```
 //! use std::io::Read;
-//! use oci_store::{Algorithm, BlobWriter, Extent, Expect};
+//! use oci_store::{Extent, ImportOptions, Layout, Selection};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("store");
+//! # let images = "../../tests/images/hello";
 //! let store = oci_store::open(&path)?;
+//! let all = store.import(&Layout::open(images)?, &Selection::All, &ImportOptions::default(), &())?;
+//!
+//! let manifest = store.find(all[0].name.as_str())?;
+//! let layers = store.base().view(|view| view.edges(&manifest.digest))?.unwrap_or_default().edges;
+//! let mut first = store.base().read_blob_verified(&layers.last().ok_or("no layer")?.child)?;
+//! first.read_to_end(&mut Vec::new())?;
+//!
+//! let removed = store.gc(Extent::Changed, false)?;
+//! assert_eq!(removed.blobs, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A [`Store`] is `Send`, `Sync` and cheap to clone; readers of blobs are `Read` and `Seek`; lists come in pages; what lasts
+//! tells a [`Progress`], which may also cancel it; errors are values to match on. Nothing is global, nothing is printed.
+//! Async programs call it on threads that may block: `examples/in_async.rs`.
+//!
+//! What a program writes itself, it writes under a lease, and says what keeps it:
+//!
+//! ```
+//! use oci_store::{Algorithm, BlobWriter, Expect};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let store = oci_store::open(folder.path().join("store"))?;
 //! let lease = store.base().lease("example")?;
 //! let blob = lease.write(Expect::any(Algorithm::Sha256), "text/plain", &mut &b"hello"[..])?;
 //! store.pin(&blob.digest.to_string())?;
-//! drop(lease);
-//!
-//! store.gc(Extent::Changed, false)?;
-//! let mut text = String::new();
-//! store.base().read_blob(&blob.digest)?.read_to_string(&mut text)?;
-//! assert_eq!(text, "hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -62,3 +80,9 @@ pub fn options() -> OpenOptions {
 pub fn open(root: impl AsRef<Path>) -> Result<Store> {
     options().open(root)
 }
+
+/// What the front page says of a store, for the compiler to check.
+const _: fn() = || {
+    fn is<T: Clone + Send + Sync>() {}
+    is::<Store>();
+};
