@@ -100,7 +100,6 @@ fn usage_errors_are_one_line_too(world: &World) {
         "frobnicate",
         "list --no-such",
         "import",
-        "import a b c",
         "import --all --sref x hello",
         "import --platform x hello",
         "--format xml list",

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         .with_writer(|| output::PlainLines(progress::Stderr))
         .without_time()
         .with_target(false)
+        // Where stderr takes nothing, that could not be told either.
+        .log_internal_errors(false)
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(args.global.log_level())),
