@@ -236,6 +236,14 @@ fn from_the_files_alone() {
     layout.export(&[outgoing("v1", "v1")], Destination::Folder(&whole), &ExportOptions::default(), &()).unwrap();
     export(&store, "v1", &part, "v1").unwrap();
     assert_eq!((files(&whole), unnamed(&whole)), (files(&part), unnamed(&part)));
+    // An archive has the same bytes from both.
+    let (by_files, by_index) = (bench.beside("files.tar"), bench.beside("index.tar"));
+    let (one, options) = ([outgoing("v1", "v1")], ExportOptions::default());
+    layout.export(&one, Destination::File(&by_files, Packing::default()), &options, &()).unwrap();
+    store.export(&one, Destination::File(&by_index, Packing::default()), &options, &()).unwrap();
+    assert!(fs::read(&by_files).unwrap() == fs::read(&by_index).unwrap(), "the archives differ");
+    let (by_files, by_index) = (layout.inventory().unwrap(), store.inventory().unwrap());
+    assert_eq!((by_files.blobs, by_files.refs), (by_index.blobs, by_index.refs));
     let checked = layout.check(&[], true, &()).unwrap();
     assert_eq!((checked.problems.len(), checked.incomplete), (0, vec!["lacking".to_owned()]));
     overwrite(store.root(), &digest(b"a"), b"A");
