@@ -14,6 +14,7 @@ over_each_index!(
     the_same_images_give_the_same_bytes,
     what_says_what_is_to_come_comes_first,
     there_and_back_nothing_changes,
+    what_one_store_packs_another_unpacks,
     a_compressed_archive_is_the_archive_compressed,
     a_destination_is_told_by_its_name,
     an_archive_is_replaced_and_nothing_else_is,
@@ -139,6 +140,27 @@ fn there_and_back_nothing_changes(world: &World) {
     assert_eq!(world.json("inspect app")["referrers"].as_array().unwrap().len(), 1);
     world.ok("export other oci-archive:one.tar:named:1.0");
     assert_eq!(names_in(&world.path("one.tar")), ["named:1.0"]);
+}
+
+/// Every form that export has, import has too, also through a pipe.
+fn what_one_store_packs_another_unpacks(world: &World) {
+    world.ok("import --sref latest --dref hello:latest hello");
+    let digest = world.digest("hello:latest");
+    for (n, archive) in
+        ["x.tar", "x.tar.gz", "x.tar.zst", "docker-archive:d.tar", "docker-archive:d.tgz"].iter().enumerate()
+    {
+        world.ok(&format!("export hello:latest {archive}"));
+        let there = format!("--store-path there{n}");
+        world.ok(&format!("{there} import {}", archive.trim_start_matches("docker-archive:")));
+        world.ok(&format!("{there} check --read-data"));
+        assert!(world.ok(&format!("{there} list")).contains(&digest), "{archive}");
+    }
+    for (n, how) in ["-", "--compress zstd -", "docker-archive:-"].iter().enumerate() {
+        let archive = world.run(&format!("export hello:latest {how}"));
+        let there = format!("--store-path piped{n}");
+        world.run_with(&format!("{there} import -"), archive.bytes()).ok();
+        assert!(world.ok(&format!("{there} list")).contains(&digest), "{how}");
+    }
 }
 
 fn a_compressed_archive_is_the_archive_compressed(world: &World) {
