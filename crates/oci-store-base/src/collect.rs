@@ -36,8 +36,6 @@ pub struct Collected {
     pub bytes: u64,
     /// Bytes of blobs on their way in that dead processes had left unfinished.
     pub unfinished: u64,
-    /// Records of the store on top that referenced these blobs, and went with them.
-    pub records: u64,
 }
 
 impl Collected {
@@ -47,12 +45,17 @@ impl Collected {
     }
 }
 
-/// Blobs that a transaction looks at, to begin with; and how long one may be, as other writers wait for it.
+/// Blobs that a transaction looks at, to begin with and at least; and how long one may be, as other writers wait for it.
 const CHUNK: usize = 512;
+const FEW: usize = 64;
 const LONG: Duration = Duration::from_millis(20);
 
 /// Unreached blobs that are remembered at a time: what is beyond that is found by another walk. Attacks are made with few.
 const UNREACHED: usize = if cfg!(oci_store_attack) { 3 } else { 100_000 };
+
+/// The number that counts when records of the store on top have gone with the blobs that they referenced: who shows
+/// such records elsewhere sees by it that there is something to be shown.
+pub const RECORDS_GONE: &str = "records-gone";
 
 /// The number under which the boot of the last full collection is kept.
 const BOOT: &str = "full-gc-boot";
@@ -114,21 +117,22 @@ impl Store {
         let mut removed_in_pass = false;
         let (mut limit, mut most) = (CHUNK, usize::MAX);
         loop {
-            let began = Instant::now();
             let tried = self.with_reserve(Error::is_no_space, || {
                 self.update(|txn| {
                     let mut counted = Collected::default();
                     let mut gc = Gc::new(self, txn, roots)?;
+                    // Neither the wait for the turn nor that for the disk gets shorter by doing less.
+                    let began = Instant::now();
                     reached(Point::BeforeRows);
                     gc.bury(&mut counted)?;
                     let (next, removed) = match &todo {
                         Todo::Dirty(cursor) => gc.pass(cursor, limit, &mut counted)?,
                         Todo::These(list) => (None, gc.these(list.iter().take(limit), limit, &mut counted)?),
                     };
-                    Ok::<_, Error>((next, removed, counted, gc.live, gc.dead))
+                    Ok::<_, Error>((next, removed, counted, gc.live, gc.dead, began.elapsed()))
                 })
             });
-            let (next, removed, counted, live, dead) = match tried {
+            let (next, removed, counted, live, dead, took) = match tried {
                 // What is left of the disk is not enough for that much at once.
                 Err(error) if error.is_no_space() && limit > 1 => {
                     most = (limit / 8).max(1);
@@ -139,7 +143,6 @@ impl Store {
             };
             total.blobs += counted.blobs;
             total.bytes += counted.bytes;
-            total.records += counted.records;
             for (id, lease) in dead {
                 total.unfinished += self.cas().discard(&id)?;
                 lease.remove()?;
@@ -158,8 +161,8 @@ impl Store {
                 (Todo::Dirty(_), None) if std::mem::take(&mut removed_in_pass) => Todo::Dirty(Vec::new()),
                 (Todo::Dirty(_), None) => return Ok(()),
             };
-            limit = match began.elapsed() {
-                took if took > LONG => (limit / 2).max(1),
+            limit = match took {
+                took if took > LONG => (limit / 2).max(FEW.min(most)),
                 took if took < LONG / 4 => limit.saturating_mul(2).min(most),
                 _ => limit,
             };
@@ -218,7 +221,7 @@ impl Store {
                 gc.these(found.iter(), usize::MAX, &mut total)?;
             }
             while let (_, true) = gc.pass(&[], usize::MAX, &mut total)? {}
-            total = Collected { records: total.records, ..gc.pending(&mut pending)? };
+            total = gc.pending(&mut pending)?;
             Err::<(), _>(Outcome::Would(total))
         });
         match outcome {

@@ -11,7 +11,7 @@ use crate::keeper::search;
 use crate::locks::DeadLease;
 use crate::name::Kind;
 use crate::schema;
-use crate::{Collected, Link, Result, Space, Store, Txn};
+use crate::{Collected, Link, RECORDS_GONE, Result, Space, Store, Txn};
 
 /// One transaction of a collection.
 pub(crate) struct Gc<'s, 'x, 't> {
@@ -112,7 +112,7 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
             if self.is_kept(&digest)? {
                 // So has to be looked at again what a lease keeps through a parent.
                 if self.leans_on_lease(&digest)? {
-                    self.txn.mark_dirty(&digest)?
+                    self.stain(&digest)?
                 } else {
                     self.clean(&digest)?
                 }
@@ -123,7 +123,9 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
             }
             let (children, records) = self.txn.remove_blob(&blob)?;
             total.add(blob.size);
-            total.records += records;
+            if records > 0 {
+                self.txn.count(RECORDS_GONE)?;
+            }
             removed = true;
             let followers = self.followers(&digest)?;
             let next = children.into_iter().filter(|edge| edge.link != Link::Follows).map(|edge| edge.child);

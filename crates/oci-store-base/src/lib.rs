@@ -47,7 +47,7 @@ mod txn;
 mod unlink;
 
 pub use blobs::{BlobFilter, BlobInfo};
-pub use collect::{Collected, Extent};
+pub use collect::{Collected, Extent, RECORDS_GONE};
 pub use data::{Condition, Data, Space};
 pub use edges::{Edge, Edges, Link};
 pub use error::{Error, Result};

@@ -16,6 +16,9 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
 }
 
 fn fitting<const N: usize>(head: [&str; N], rows: &[[String; N]], most: Option<usize>) -> String {
+    // A cell is one line, whatever a stranger has written into it.
+    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| cell.replace('\n', "\u{fffd}"))).collect();
+    let rows = rows.as_slice();
     let fits = |rows: &[[String; N]]| {
         most.is_none_or(|most| widths(head, rows).iter().sum::<usize>() + 2 * N.saturating_sub(1) <= most)
     };

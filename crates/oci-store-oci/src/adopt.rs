@@ -12,7 +12,7 @@ use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 use crate::progress::{Progress, passed};
 use crate::store::OpenOptions;
 use crate::threads::side_by_side;
-use crate::{Error, Layout, Report, Result, Store};
+use crate::{Error, ImageSource, Layout, RefName, Report, Result, Store};
 
 /// What an adoption has made.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl OpenOptions {
     /// refs; entries without a name that are about nothing become pins.
     ///
     /// First it is looked whether each entry is whole: manifests and indexes are read, of all else it is seen that it is
-    /// there and how large it is. With `verify`, all blobs are hashed, also those that no entry reaches. If anything is
+    /// there and how large it is; and whether its name can be a ref's. With `verify`, all blobs are hashed, also those that no entry reaches. If anything is
     /// wrong, the folder is left as it is.
     ///
     /// Until the store is there, which is one step, the folder is nothing but a layout: what a crash leaves in it is taken
@@ -57,6 +57,11 @@ impl OpenOptions {
         }
         let checked = layout.check(&[], false, progress)?;
         let mut problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+        for name in layout.entries()?.into_iter().filter_map(|entry| entry.name) {
+            if let Err(error) = name.parse::<RefName>() {
+                problems.push(format!("{error}; `import --sref … --dref …` takes it under another name"));
+            }
+        }
         let verified = if verify { hash_all(root, progress, &mut problems)? } else { Vec::new() };
         if !problems.is_empty() {
             return Err(Error::NotWhole { path: root.to_owned(), problems });

@@ -141,7 +141,18 @@ impl Descriptor {
 
     /// Sets an annotation, or removes it.
     pub fn set_annotation(&mut self, key: &str, value: Option<&str>) {
-        self.other.remove("annotations");
+        match self.other.get_mut("annotations") {
+            None => {}
+            // Not all of them are texts.
+            Some(Value::Object(annotations)) => {
+                match value {
+                    Some(value) => annotations.insert(key.to_owned(), Value::from(value)),
+                    None => annotations.remove(key),
+                };
+                return;
+            }
+            Some(_) => drop(self.other.remove("annotations")),
+        }
         self.annotations.retain(|(other, _)| other != key);
         if let Some(value) = value {
             let place = self.annotations.partition_point(|(other, _)| other.as_str() < key);
@@ -211,6 +222,9 @@ mod tests {
             assert_eq!(descriptor.annotation(key), value);
         }
         assert_eq!(descriptor.annotations().collect::<Vec<_>>(), [("a", "2"), ("b", "4")]);
+        descriptor.other.insert("annotations".to_owned(), serde_json::json!({ "a": 1, "b": "2" }));
+        descriptor.set_annotation("b", Some("3"));
+        assert_eq!((descriptor.annotation("b"), &descriptor.other["annotations"]["a"]), (Some("3"), &Value::from(1)));
         descriptor.other.insert("annotations".to_owned(), Value::Null);
         assert_eq!(descriptor.annotation("a"), None);
         descriptor.set_annotation("a", Some("5"));

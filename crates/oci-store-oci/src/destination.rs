@@ -201,3 +201,16 @@ pub(crate) fn content<'s>(source: &'s dyn ImageSource, digest: &Digest, size: u6
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))
 }
+
+/// Says what is wrong with a blob that was read for an export.
+pub(crate) fn damaged(digest: &Digest, error: oci_store_cas::Error) -> Error {
+    use oci_store_cas::Error as Cas;
+    match error {
+        Cas::DigestMismatch { .. } | Cas::SizeMismatch { .. } => Error::document(digest, DAMAGED),
+        Cas::Stream(error) => Error::io(digest.to_string())(error),
+        error => error.into(),
+    }
+}
+
+/// What to say of a blob whose bytes are wrong.
+pub(crate) const DAMAGED: &str = "its bytes are damaged: `check --repair --from SOURCE` fetches it again";

@@ -7,7 +7,7 @@ use oci_store_base::{LeaseGuard, OWN_FOLDER, View};
 use oci_store_cas::attack::{Guard, Point, reached, without};
 
 use crate::check::{Missing, closure, referrers};
-use crate::destination::{Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
+use crate::destination::{DAMAGED, Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
 use crate::import::{ImportOptions, Selection};
 use crate::platform::narrow;
 use crate::progress::Progress;
@@ -137,7 +137,7 @@ fn gather(view: View<'_>, images: Vec<Planned>, with_referrers: bool) -> Result<
             }
         }
         if let Some(bad) = members.iter().find(|member| member.damaged) {
-            return Err(Error::document(&bad.digest, "its bytes are damaged: import an image that has it again"));
+            return Err(Error::document(&bad.digest, DAMAGED));
         }
         plan.blobs.extend(members.into_iter().map(|member| (member.digest, member.size)));
         if !image.incomplete {

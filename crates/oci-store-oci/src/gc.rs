@@ -1,9 +1,8 @@
 //! Garbage collection of an OCI store.
 
-use std::ops::ControlFlow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use oci_store_base::{Collected, Extent};
+use oci_store_base::{Collected, Error as BaseError, Extent, RECORDS_GONE, View};
 use oci_store_cas::attack::{Point, reached};
 
 use crate::{Error, Result, Store, refs};
@@ -11,6 +10,9 @@ use crate::{Error, Result, Store, refs};
 /// How long it is remembered that a ref was removed, in seconds: longer than any tool holds an `index.json` that
 /// it has read before it writes it again.
 const REMEMBERED: u64 = 24 * 3600;
+
+/// The number of [`RECORDS_GONE`] that `index.json` shows.
+const SHOWN: &str = "records-gone-shown";
 
 impl Store {
     /// Removes what no ref and no pin reaches, and no live operation needs. What is about a kept image (by
@@ -25,28 +27,14 @@ impl Store {
     pub fn gc(&self, extent: Extent, dry_run: bool) -> Result<Collected> {
         self.refresh()?;
         let base = self.base();
-        let mut left = false;
-        base.view(|view| {
-            view.each_pending(None, &mut |_, _| {
-                left = true;
-                Ok(ControlFlow::Break(()))
-            })
-        })?;
         let rows = base.collect(&refs::ROOTS, extent, dry_run)?;
         if dry_run {
             return Ok(rows);
         }
         reached(Point::AfterMark);
-        // Nobody outside is told any more of what goes: referrers went with their subjects, and their records with them; or
-        // with those that a gc had taken which came no further.
-        if rows.records > 0 || left {
-            self.project_changed()?;
-        }
-        let removed = Collected { unfinished: rows.unfinished, records: rows.records, ..base.unlink_pending()? };
-        // One may have come no further meanwhile.
-        if removed.blobs > rows.blobs && !left {
-            self.project_changed()?;
-        }
+        // Nobody outside is told any more of what goes: referrers went with their subjects, and their records with them.
+        self.show_gone()?;
+        let removed = Collected { unfinished: rows.unfinished, ..base.unlink_pending()? };
         if extent == Extent::Full {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             let forget = || base.update(|txn| refs::forget_removed(txn, now.saturating_sub(REMEMBERED)));
@@ -54,5 +42,19 @@ impl Store {
         }
         self.prune_log()?;
         Ok(removed)
+    }
+
+    /// Brings `index.json` up to date if records have gone with their blobs since that was done last: now, or when a gc came no
+    /// further.
+    fn show_gone(&self) -> Result<()> {
+        let numbers = |view: View<'_>| Ok::<_, Error>((view.number(RECORDS_GONE)?, view.number(SHOWN)?));
+        let (gone, shown) = self.base().view(numbers)?;
+        if gone == shown {
+            return Ok(());
+        }
+        self.project_changed()?;
+        // What goes from now on is another number.
+        let note = || self.base().update(|txn| txn.set_number(SHOWN, gone));
+        Ok(self.base().with_reserve(BaseError::is_no_space, note)?)
     }
 }

@@ -40,6 +40,9 @@ pub enum Operation {
     TakenIn,
     /// A change was undone.
     Undo,
+    /// Something that a later version of this library does.
+    #[serde(other)]
+    Other,
 }
 
 impl Operation {
@@ -54,6 +57,7 @@ impl Operation {
             Self::Prune => "prune",
             Self::TakenIn => "taken-in",
             Self::Undo => "undo",
+            Self::Other => "other",
         }
     }
 }
@@ -84,6 +88,13 @@ pub struct Change {
     pub time: u64,
     /// The same for all that one call changed.
     pub(crate) group: u64,
+}
+
+impl Change {
+    /// Whether it is about the ref of this name, before or after.
+    fn is_of(&self, name: &RefName) -> bool {
+        self.name == name.as_str() || self.from.as_deref() == Some(name.as_str())
+    }
 }
 
 /// A ref that was set back.
@@ -198,9 +209,7 @@ impl Store {
         self.base().view(|view| {
             refs::each_record(view, LOG, &mut |data| {
                 let change = decode(&data)?;
-                let is_of =
-                    |name: &RefName| change.name == name.as_str() || change.from.as_deref() == Some(name.as_str());
-                if limit > 0 && name.is_none_or(is_of) {
+                if limit > 0 && name.is_none_or(|name| change.is_of(name)) {
                     if last.len() == limit {
                         last.pop_front();
                     }
@@ -293,16 +302,23 @@ impl Store {
 
 /// The last change of a ref, or the last group of all; in the order in which they were made.
 fn last_changes(view: View<'_>, name: Option<&RefName>) -> Result<Vec<Change>> {
-    let mut last: Vec<Change> = Vec::new();
+    let mut last: Option<Change> = None;
     refs::each_record(view, LOG, &mut |data| {
         let change = decode(&data)?;
-        match name.map(RefName::as_str) {
-            Some(name) if change.name != name && change.from.as_deref() != Some(name) => return Ok(()),
-            None if last.last().is_some_and(|last| last.group == change.group) => {}
-            _ => last.clear(),
+        if name.is_none_or(|name| change.is_of(name)) {
+            last = Some(change);
         }
-        last.push(change);
         Ok(())
     })?;
-    Ok(last)
+    let Some(last) = last else { return Ok(Vec::new()) };
+    if name.is_some() {
+        return Ok(vec![last]);
+    }
+    // Those of other calls may stand between them: one that changes very many refs does it in steps.
+    let mut group = Vec::new();
+    refs::each_record(view, LOG, &mut |data| {
+        group.extend(Some(decode(&data)?).filter(|change| change.group == last.group));
+        Ok(())
+    })?;
+    Ok(group)
 }

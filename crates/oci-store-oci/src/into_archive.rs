@@ -14,7 +14,7 @@ use oci_store_cas::attack::{Point, reached};
 use oci_store_cas::{Digest, VerifyReader};
 use tar::{EntryType, Header};
 
-use crate::destination::{Compression, Copied, Form, Packing, Plan, content, sync_folder};
+use crate::destination::{Compression, Copied, Form, Packing, Plan, content, damaged, sync_folder};
 use crate::docker;
 use crate::index_json::IndexJson;
 use crate::into_folder::{OCI_LAYOUT, with_images};
@@ -140,14 +140,6 @@ fn blob(
     buffer: &mut [u8],
     progress: &dyn Progress,
 ) -> Result<()> {
-    let damaged = |error: oci_store_cas::Error| match error {
-        oci_store_cas::Error::DigestMismatch { .. } | oci_store_cas::Error::SizeMismatch { .. } => Error::document(
-            digest,
-            "its bytes are damaged: run `check --read-data`, or import an image that has it again",
-        ),
-        oci_store_cas::Error::Stream(error) => Error::io(digest.to_string())(error),
-        error => error.into(),
-    };
     let name = format!("blobs/{}/{}", digest.algorithm(), digest.encoded());
     out.write_all(&header(&name, EntryType::Regular, size).map_err(stream)?).map_err(stream)?;
     let mut reader = VerifyReader::new(content(source, digest, size)?, digest, Some(size))?;
@@ -156,7 +148,7 @@ fn blob(
             Ok(0) => break,
             Ok(n) => n,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(damaged(error.into())),
+            Err(error) => return Err(damaged(digest, error.into())),
         };
         out.write_all(buffer.get(..n).unwrap_or_default()).map_err(stream)?;
         progress.passed(n as u64);

@@ -12,7 +12,7 @@ use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::descriptor::REF_NAME;
-use crate::destination::{Copied, ExportOptions, Plan, Planned, content, sync_folder};
+use crate::destination::{Copied, ExportOptions, Plan, Planned, content, damaged, sync_folder};
 use crate::index_json::IndexJson;
 use crate::layout::read_small;
 use crate::progress::{Progress, passed};
@@ -72,7 +72,7 @@ fn copy_out(
             if has_failed() || progress.cancelled() {
                 return;
             }
-            if let Err(error) = copy_one(source, digest, *size, to, temporary, options.sync, progress)
+            if let Err(error) = copy_one(source, digest, *size, to, temporary, options, progress)
                 && let Ok(mut failed) = failed.lock()
             {
                 failed.get_or_insert(error);
@@ -102,7 +102,7 @@ fn copy_one(
     size: u64,
     to: &Path,
     temporary: &Temporary,
-    sync: bool,
+    options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<()> {
     reached(Point::BeforeCopy);
@@ -127,7 +127,14 @@ fn copy_one(
         let what = Error::document(digest, format!("its file has {copied} bytes, not {size}: run `check`"));
         return Err(what);
     }
-    if sync {
+    if options.verify {
+        // What the kernel has copied, as it does not tell what passes.
+        let copy = File::open(&path).map_err(Error::io(&path))?;
+        progress.expect(0, size);
+        let checked = VerifyReader::new(copy, digest, Some(size))?.check(&mut |bytes| passed(progress, bytes));
+        checked.map_err(|error| damaged(digest, error))?;
+    }
+    if options.sync {
         file.sync_all().map_err(Error::io(&path))?;
     }
     drop(file);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use oci_store_base::Error as BaseError;
 use oci_store_cas::Digest;
+use rustix::io::Errno;
 
 use crate::progress::{Progress, passed};
 use crate::{Result, Store};
@@ -95,6 +96,12 @@ impl Store {
                     read.bad += 1;
                     self.base().update(|txn| txn.note_check(digest, false))?;
                 }
+                // As disks rot, mostly: it is not to keep the others from being read, or itself from being replaced.
+                Err(error) if is_rotten(&error) => {
+                    tracing::warn!("{digest}: {error}");
+                    read.bad += 1;
+                    self.base().update(|txn| txn.note_check(digest, false))?;
+                }
                 // It went just now.
                 Err(BaseError::BlobNotFound(_)) => read.bad += 1,
                 Err(error) => return Err(error.into()),
@@ -145,6 +152,12 @@ impl Notes<'_> {
             noted => Ok(noted?),
         }
     }
+}
+
+/// Whether the disk has lost what it was to keep.
+fn is_rotten(error: &BaseError) -> bool {
+    let errno = error.as_io().and_then(std::io::Error::raw_os_error).map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
 }
 
 #[cfg(test)]

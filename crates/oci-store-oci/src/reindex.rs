@@ -326,6 +326,12 @@ fn make_entry(
     generation: u64,
     is_referrer: bool,
 ) -> Result<(bool, Vec<check::Missing>)> {
+    // A document that another entry has named, with its right size, was not read again for this one.
+    if let Some(actual) = txn.view().blob(&root.digest)?.map(|blob| blob.size).filter(|size| *size != root.size) {
+        let (digest, expected) = (root.digest.clone(), root.size);
+        let truncated = actual < expected;
+        return Err(oci_store_cas::Error::SizeMismatch { digest, expected, actual, truncated }.into());
+    }
     let incomplete = root.annotation(refs::INCOMPLETE).is_some();
     let mut missing = check::closure(txn.view(), &root.digest)?.missing;
     let is_ours =

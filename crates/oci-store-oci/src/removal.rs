@@ -40,8 +40,12 @@ impl Policy<'_> {
     /// Those that are to go of the refs of one name, the oldest first.
     fn choose(&self, mut refs: Vec<Ref>, now: u64) -> Vec<Ref> {
         refs.retain(|found| self.filter.is_none_or(|takes| takes(&found.name)));
-        refs.sort_by_key(|found| (found.updated, found.generation));
-        refs.truncate(refs.len().saturating_sub(self.keep_last.unwrap_or(0)));
+        // By the order in which they were set, whatever the clock said. Of an index that was built from the folder alone nobody
+        // knows that: refs that are as old as the oldest that stays, stay.
+        refs.sort_by_key(|found| (found.generation, found.updated));
+        let kept = refs.split_off(refs.len().saturating_sub(self.keep_last.unwrap_or(0)));
+        let oldest = kept.first().map(|found| found.generation);
+        refs.retain(|found| oldest.is_none_or(|oldest| found.generation < oldest));
         let before = self.older_than.map(|age| now.saturating_sub(age.as_secs()));
         refs.retain(|found| before.is_none_or(|before| found.updated <= before));
         refs

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use oci_store::{
-    Compression, Destination, ExportOptions, Exported, Form, Inventory, Outgoing, Packing, Place, RefName, Transport,
+    Compression, Destination, Digest, ExportOptions, Exported, Form, Inventory, Outgoing, Packing, Place, RefName,
+    Transport,
 };
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use crate::context::{Context, Shape};
 use crate::failure::{Failure, Result, code};
 use crate::output;
 use crate::progress::Bar;
-use crate::reader::Reader;
+use crate::reader::{Listed, Reader};
 
 /// Where to.
 enum Target {
@@ -79,8 +80,12 @@ fn report(context: &Context, exported: &Exported) -> Result<()> {
     if context.shape() == Shape::Names {
         return context.print(&images, String::new);
     }
-    let json =
+    let mut json =
         json!({ "images": images, "blobs": exported.blobs, "bytes": exported.bytes, "excluded": exported.excluded });
+    if let [(name, target)] = exported.images.as_slice() {
+        json["ref"] = json!(name.as_str());
+        json["digest"] = json!(target.digest);
+    }
     context.print(&json, || {
         let line = |(name, target): &(RefName, oci_store::Descriptor)| format!("{name} {}\n", target.digest);
         exported.images.iter().map(line).collect()
@@ -106,6 +111,12 @@ fn target_of(place: &Place, compression: Option<Compression>) -> Result<Target> 
         _ => true,
     };
     if !is_archive {
+        let text = path.to_string_lossy();
+        let is_elsewhere = text.contains("://") || ELSEWHERE.iter().any(|transport| text.starts_with(transport));
+        if place.transport == Transport::Path && is_elsewhere && !path.exists() {
+            let why = "is no place that images are exported to: that is a path, oci:, oci-archive: or docker-archive:";
+            return Err(Failure::new(code::USAGE, format!("{place} {why}; a folder of that name is ./{place}")));
+        }
         return match compression {
             None => Ok(Target::Folder(path)),
             Some(_) => Err(wrong(place, "a folder is not compressed: leave --compress away")),
@@ -123,6 +134,9 @@ fn target_of(place: &Place, compression: Option<Compression>) -> Result<Target> 
     Ok(Target::Stdout(packing))
 }
 
+/// What is written so is elsewhere, for those who also use skopeo.
+const ELSEWHERE: [&str; 5] = ["docker:", "docker-daemon:", "containers-storage:", "dir:", "sif:"];
+
 /// How an archive of that name is compressed; `None` if no archive is called so.
 fn compression_of(path: &Path) -> Option<Compression> {
     const ENDINGS: &[(&str, Compression)] = &[
@@ -139,16 +153,22 @@ fn compression_of(path: &Path) -> Option<Compression> {
 fn all(context: &Context, reader: &Reader) -> Result<Vec<Outgoing>> {
     let mut images = Vec::new();
     for found in reader.refs("", usize::MAX)? {
-        let name = found.name.parse()?;
-        images.push(Outgoing { image: found.name, name });
+        images.push(outgoing(&found)?);
     }
     if images.is_empty() { Err(no_refs(context)?) } else { Ok(images) }
 }
 
+/// A ref, under its own name. Of one that is called like a digest, that name would mean the blob.
+fn outgoing(found: &Listed) -> Result<Outgoing> {
+    let is_digest = found.name.parse::<Digest>().is_ok();
+    let image = if is_digest { found.target.digest.to_string() } else { found.name.clone() };
+    Ok(Outgoing { image, name: found.name.parse()? })
+}
+
 /// An image under its own name. A digest, or the beginning of one, would be a name by the grammar, but is none.
 fn under_its_name(reader: &Reader, image: &str) -> Result<Outgoing> {
-    if reader.refs(image, 1)?.first().is_some_and(|found| found.name == image) {
-        return Ok(Outgoing { image: image.to_owned(), name: image.parse()? });
+    if let Some(found) = reader.refs(image, 1)?.first().filter(|found| found.name == image) {
+        return outgoing(found);
     }
     reader.find(image)?;
     Err(Failure::new(code::USAGE, format!("{image}: an image exported by its digest needs a name: --dref")))

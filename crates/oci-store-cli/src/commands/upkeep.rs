@@ -93,7 +93,7 @@ pub(crate) fn adopt(context: &Context, dir: &Path, verify: bool) -> Result<ExitC
     if let Some(report) = &adopted.report {
         return rebuilt(context, report);
     }
-    let refs = adopted.store.inventory()?.refs.len() as u64;
+    let refs = adopted.store.refs("", None, usize::MAX)?.len() as u64;
     let json = json!({ "already": true, "refs": refs });
     context.print(&json, || format!("{}: is a store already, {}\n", dir.display(), count(refs, "ref")))?;
     Ok(ExitCode::SUCCESS)
