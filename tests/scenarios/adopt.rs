@@ -17,8 +17,34 @@ over_each_index!(
     what_is_not_whole_is_refused_and_left,
     damage_is_found_by_hashing_alone,
     what_is_no_layout_is_refused,
+    names_that_no_ref_can_have_are_not_lost,
+    refs_of_one_age_are_not_pruned_by_their_names,
     a_kill_leaves_a_layout_that_can_be_adopted,
 );
+
+fn names_that_no_ref_can_have_are_not_lost(world: &World) {
+    let mut layout = Builder::new(world.path("layout"));
+    let image = layout.image(&[b"x"]);
+    layout.add(image, Some("my app v1"));
+    let before = tree(&world.path("layout"));
+    let ran = world.run(&format!("--index {} adopt layout", world.index));
+    assert_eq!(ran.code(), Some(3));
+    assert!(ran.err().contains("my app v1"), "{}", ran.err());
+    assert_same(&before, &tree(&world.path("layout")), "layout");
+}
+
+fn refs_of_one_age_are_not_pruned_by_their_names(world: &World) {
+    let mut layout = Builder::new(world.path("layout"));
+    for number in 0..3 {
+        let image = layout.image(&[format!("{number}").as_bytes()]);
+        layout.add(image, Some(&format!("app:{number}")));
+    }
+    adopt(world, "layout");
+    assert!(there(world, "prune --keep-last 1").starts_with("removed 0 refs"));
+    there(world, "tag app:1 app:new");
+    there(world, "prune --keep-last 1");
+    assert_eq!(there(world, "list -q"), "app:new\n");
+}
 
 /// Runs a command on the store in `layout`.
 fn there(world: &World, words: &str) -> String {

@@ -17,6 +17,8 @@ over_each_index!(
     a_store_as_destination_is_imported_into,
     referrers_come_along_unless_told_otherwise,
     blobs_that_the_destination_has_are_hashed_on_demand,
+    what_is_damaged_in_the_store_is_found_on_demand,
+    what_other_tools_call_a_place_is_no_folder,
     a_folder_with_something_else_in_it_is_left_alone,
     a_ref_that_is_not_there_makes_no_folder,
 );
@@ -152,6 +154,27 @@ fn blobs_that_the_destination_has_are_hashed_on_demand(world: &World) {
     assert_eq!(world.json("export v1 out")["blobs"], 0);
     assert_eq!(world.json("export --verify v1 out")["blobs"], 1);
     assert_eq!(fs::read(&path).unwrap(), good);
+}
+
+fn what_is_damaged_in_the_store_is_found_on_demand(world: &World) {
+    world.ok("import --sref v1 hello");
+    let layer = crate::common::layout::layers_of(&world.path("store"), &world.digest("v1")).remove(0);
+    let path = blob_path(&world.path("store"), &layer);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[9] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    assert!(world.fails(1, "export --verify v1 out").contains(&layer));
+    assert!(!blob_path(&world.path("out"), &layer).exists());
+}
+
+fn what_other_tools_call_a_place_is_no_folder(world: &World) {
+    world.ok("import --sref v1 hello");
+    let before = world.names(".");
+    for place in ["docker://registry/app:1", "dir:out", "containers-storage:app"] {
+        assert!(world.fails(2, &format!("export v1 {place}")).contains(place));
+    }
+    assert_eq!(world.names("."), before);
 }
 
 fn a_folder_with_something_else_in_it_is_left_alone(world: &World) {

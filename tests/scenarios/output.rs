@@ -202,12 +202,13 @@ fn words_of_a_stranger_do_not_reach_the_terminal_raw(world: &World) {
     assert!(!ran.fails(4).contains('\u{1b}'));
     world.run_args(["rm", evil]).fails(2);
     world.run_args(["cat", evil]).fails(4);
-    let layer = layout.blob("x/\u{1b}[2J", b"y");
+    let layer = layout.blob("x/\u{1b}[2J\nfake row", b"y");
     let image = layout.manifest(&layout.blob("application/vnd.oci.empty.v1+json", b"{}"), &[layer]);
     layout.add(image, Some("type"));
     world.ok("import --sref type evil");
     for words in ["blobs", "inspect type"] {
-        assert!(!world.ok(words).contains('\u{1b}'), "{words}");
+        let out = world.ok(words);
+        assert!(!out.contains('\u{1b}') && !out.lines().any(|line| line.starts_with("fake")), "{out}");
     }
 }
 

@@ -205,3 +205,26 @@ fn files_that_nobody_knows() {
     assert_eq!(files(store.root()), images.reach(&image));
     assert_eq!(names(&store.base().own_folder().join("leases")), Vec::<String>::new());
 }
+
+/// Whoever takes a referrer and comes no further leaves it to the next gc to say so outside, also if that finds nothing else
+/// to do, and even the file gone.
+#[test]
+fn what_is_gone_is_shown_by_the_next_gc() {
+    for bench in benches() {
+        for extent in [Extent::Changed, Extent::Full] {
+            let store = bench.open();
+            let mut images = Images::default();
+            let image = images.simple(&format!("{extent:?}"));
+            images.about(&image, "signature");
+            images.name("v1", &image);
+            import(&store, &images, "v1").unwrap();
+            assert_eq!(unnamed(store.root()).len(), 1);
+            store.remove_ref(&name("v1")).unwrap();
+            store.base().collect(&["ref", "pin"], extent, false).unwrap();
+            store.base().unlink_pending().unwrap();
+            assert_eq!((files(store.root()).len(), unnamed(store.root()).len()), (0, 1));
+            assert_eq!(store.gc(extent, false).unwrap().blobs, 0);
+            assert_eq!(unnamed(store.root()).len(), 0, "{}", bench.backend);
+        }
+    }
+}

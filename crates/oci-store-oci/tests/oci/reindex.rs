@@ -282,3 +282,24 @@ fn a_damaged_document_is_told_of_each_entry_that_reaches_it() {
         }
     }
 }
+
+#[test]
+fn a_wrong_size_is_told_of_the_entry_that_has_it() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let image = images.simple("image");
+        images.name("v1", &image);
+        import(&store, &images, "v1").unwrap();
+        drop(store);
+        let mut index = crate::common::index_json(&bench.root());
+        let mut wrong = index["manifests"][0].clone();
+        wrong["size"] = json!(image.size + 7);
+        wrong["annotations"] = json!({ "org.opencontainers.image.ref.name": "v2" });
+        index["manifests"].as_array_mut().unwrap().push(wrong);
+        fs::write(bench.index_json(), index.to_string()).unwrap();
+        let (store, report) = lost(&bench).reindex(bench.root()).unwrap();
+        let skipped: Vec<&str> = report.skipped.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((skipped, refs(&store).len()), (vec!["v2"], 1), "{}", bench.backend);
+    }
+}
