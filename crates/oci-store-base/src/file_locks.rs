@@ -40,6 +40,29 @@ impl FileLocks {
     pub fn new(locks: PathBuf, leases: PathBuf, access: Access) -> Self {
         Self { locks, leases, access }
     }
+
+    /// Opens the files of leases one after the other, those that are being made too.
+    fn each_lease_file(&self, visit: &mut dyn FnMut(String, PathBuf, File) -> Result<()>) -> Result<()> {
+        for entry in fs::read_dir(&self.leases).map_err(Error::io(&self.leases))? {
+            let entry = entry.map_err(Error::io(&self.leases))?;
+            let Ok(id) = entry.file_name().into_string() else { continue };
+            if !id.ends_with(TEMPORARY) && check_batch_name(&id).is_err() {
+                // Not ours.
+                continue;
+            }
+            if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                // Nor this: opening a FIFO would wait for whoever made it.
+                continue;
+            }
+            let path = entry.path();
+            match File::open(&path) {
+                Ok(file) => visit(id, path, file)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io(path)(error)),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Locks for FileLocks {
@@ -107,24 +130,7 @@ impl Locks for FileLocks {
 
     fn leases(&self) -> Result<Vec<Lease>> {
         let mut leases = Vec::new();
-        for entry in fs::read_dir(&self.leases).map_err(Error::io(&self.leases))? {
-            let entry = entry.map_err(Error::io(&self.leases))?;
-            let Ok(id) = entry.file_name().into_string() else { continue };
-            let is_temporary = id.ends_with(TEMPORARY);
-            if !is_temporary && check_batch_name(&id).is_err() {
-                // Not ours.
-                continue;
-            }
-            if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                // Nor this: opening a FIFO would wait for whoever made it.
-                continue;
-            }
-            let path = entry.path();
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::io(path)(error)),
-            };
+        self.each_lease_file(&mut |id, path, file| {
             let dead = match FileExt::try_lock_exclusive(&file) {
                 Ok(()) => true,
                 Err(error) if is_busy(&error) => false,
@@ -132,18 +138,16 @@ impl Locks for FileLocks {
             };
             // Released, or renamed, between the look into the folder and the lock: no lease any more.
             if dead && !is_at(&file, &path) {
-                continue;
+                return Ok(());
             }
-            if is_temporary {
-                if dead {
-                    remove_file(&path)?;
-                }
-                continue;
+            if id.ends_with(TEMPORARY) {
+                return if dead { remove_file(&path) } else { Ok(()) };
             }
             let (about, digests) = read_lease(&file, &path)?;
             let dead = dead.then(|| Box::new(DeadFile { path, _file: file }) as Box<dyn DeadLease>);
             leases.push(Lease { id, about, digests, dead });
-        }
+            Ok(())
+        })?;
         Ok(leases)
     }
 
@@ -151,30 +155,22 @@ impl Locks for FileLocks {
     /// very moment takes a dead lease for a live one, and leaves it to the next.
     fn look_at_leases(&self) -> Result<Vec<LeaseInfo>> {
         let mut leases = Vec::new();
-        for entry in fs::read_dir(&self.leases).map_err(Error::io(&self.leases))? {
-            let entry = entry.map_err(Error::io(&self.leases))?;
-            let Ok(id) = entry.file_name().into_string() else { continue };
+        self.each_lease_file(&mut |id, path, file| {
             // What is being made is no lease yet.
-            if check_batch_name(&id).is_err() || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                continue;
+            if id.ends_with(TEMPORARY) {
+                return Ok(());
             }
-            let path = entry.path();
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::io(path)(error)),
-            };
             let live = match FileExt::try_lock_shared(&file) {
                 Ok(()) => false,
                 Err(error) if is_busy(&error) => true,
                 Err(error) => return Err(Error::io(path)(error)),
             };
-            if !live && !is_at(&file, &path) {
-                continue;
+            if live || is_at(&file, &path) {
+                let (about, digests) = read_lease(&file, &path)?;
+                leases.push(LeaseInfo { made: made_at(&id), id, about, digests, live });
             }
-            let (about, digests) = read_lease(&file, &path)?;
-            leases.push(LeaseInfo { made: made_at(&id), id, about, digests, live });
-        }
+            Ok(())
+        })?;
         Ok(leases)
     }
 
