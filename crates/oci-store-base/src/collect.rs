@@ -8,10 +8,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
 
-use crate::decide::Gc;
+use crate::decide::{Gc, Todo};
 use crate::mark::unreached;
 use crate::unlink::Before;
 use crate::{Error, Result, Store};
@@ -45,9 +44,8 @@ impl Collected {
     }
 }
 
-/// Blobs that a transaction looks at, to begin with and at least; and how long one may be, as other writers wait for it.
-const CHUNK: usize = 512;
-const FEW: usize = 64;
+/// Blobs that a transaction looks at, at the most, and how long it may decide: other writers wait for it.
+const CHUNK: usize = 4096;
 const LONG: Duration = Duration::from_millis(20);
 
 /// Unreached blobs that are remembered at a time: what is beyond that is found by another walk. Attacks are made with few.
@@ -115,28 +113,30 @@ impl Store {
         // Batches before leases: one without a lease by now has lost its owner.
         let batches = self.cas().batches()?;
         let mut removed_in_pass = false;
-        let (mut limit, mut most) = (CHUNK, usize::MAX);
+        let mut limit = CHUNK;
         loop {
             let tried = self.with_reserve(Error::is_no_space, || {
                 self.update(|txn| {
                     let mut counted = Collected::default();
                     let mut gc = Gc::new(self, txn, roots)?;
-                    // Neither the wait for the turn nor that for the disk gets shorter by doing less.
-                    let began = Instant::now();
                     reached(Point::BeforeRows);
                     gc.bury(&mut counted)?;
+                    gc.until = Some(Instant::now() + LONG);
                     let (next, removed) = match &todo {
                         Todo::Dirty(cursor) => gc.pass(cursor, limit, &mut counted)?,
-                        Todo::These(list) => (None, gc.these(list.iter().take(limit), limit, &mut counted)?),
+                        Todo::These(list) => {
+                            let (handled, removed) =
+                                gc.these(list.get(..limit).unwrap_or(list), limit, &mut counted)?;
+                            (list.get(handled..).filter(|rest| !rest.is_empty()).map(Todo::These), removed)
+                        }
                     };
-                    Ok::<_, Error>((next, removed, counted, gc.live, gc.dead, began.elapsed()))
+                    Ok::<_, Error>((next, removed, counted, gc.live, gc.dead))
                 })
             });
-            let (next, removed, counted, live, dead, took) = match tried {
+            let (next, removed, counted, live, dead) = match tried {
                 // What is left of the disk is not enough for that much at once.
                 Err(error) if error.is_no_space() && limit > 1 => {
-                    most = (limit / 8).max(1);
-                    limit = most;
+                    limit = (limit / 8).max(1);
                     continue;
                 }
                 tried => tried?,
@@ -151,20 +151,11 @@ impl Store {
                 total.unfinished += self.cas().discard(id)?;
             }
             removed_in_pass |= removed;
-            todo = match (todo, next) {
-                (Todo::These(list), _) => match list.get(limit..) {
-                    Some(rest) if !rest.is_empty() => Todo::These(rest),
-                    _ => return Ok(()),
-                },
-                (Todo::Dirty(_), Some(next)) => Todo::Dirty(next),
+            todo = match (next, todo) {
+                (Some(next), _) => next,
                 // What was removed has made its children dirty, before the cursor too.
-                (Todo::Dirty(_), None) if std::mem::take(&mut removed_in_pass) => Todo::Dirty(Vec::new()),
-                (Todo::Dirty(_), None) => return Ok(()),
-            };
-            limit = match took {
-                took if took > LONG => (limit / 2).max(FEW.min(most)),
-                took if took < LONG / 4 => limit.saturating_mul(2).min(most),
-                _ => limit,
+                (None, Todo::Dirty(_)) if std::mem::take(&mut removed_in_pass) => Todo::Dirty(Vec::new()),
+                (None, _) => return Ok(()),
             };
         }
     }
@@ -218,7 +209,7 @@ impl Store {
             gc.bury(&mut total)?;
             if full {
                 let found = unreached(gc.txn.view(), roots, None, usize::MAX)?;
-                gc.these(found.iter(), usize::MAX, &mut total)?;
+                gc.these(&found, usize::MAX, &mut total)?;
             }
             while let (_, true) = gc.pass(&[], usize::MAX, &mut total)? {}
             total = gc.pending(&mut pending)?;
@@ -239,11 +230,4 @@ impl Store {
             Ok(()) => Ok(Collected::default()),
         }
     }
-}
-
-/// What is to be decided about.
-enum Todo<'d> {
-    /// The dirty blobs behind this key.
-    Dirty(Vec<u8>),
-    These(&'d [Digest]),
 }

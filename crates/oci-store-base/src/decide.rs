@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Guard, without};
@@ -12,6 +13,16 @@ use crate::locks::DeadLease;
 use crate::name::Kind;
 use crate::schema;
 use crate::{Collected, Link, RECORDS_GONE, Result, Space, Store, Txn};
+
+/// What is to be decided about.
+pub(crate) enum Todo<'d> {
+    /// The dirty blobs behind this key.
+    Dirty(Vec<u8>),
+    These(&'d [Digest]),
+}
+
+/// Blobs that are looked at however long it takes: a transaction that does nothing would be followed by the same.
+const FEW: usize = 64;
 
 /// One transaction of a collection.
 pub(crate) struct Gc<'s, 'x, 't> {
@@ -24,6 +35,8 @@ pub(crate) struct Gc<'s, 'x, 't> {
     pub(crate) dead: Vec<(String, Box<dyn DeadLease>)>,
     buried: Vec<Digest>,
     verdicts: HashMap<Digest, bool>,
+    /// When other writers have waited long enough.
+    pub(crate) until: Option<Instant>,
 }
 
 impl<'s, 'x, 't> Gc<'s, 'x, 't> {
@@ -43,7 +56,7 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
                 }
             }
         }
-        Ok(Self { store, txn, roots, leased, live, dead, buried, verdicts: HashMap::new() })
+        Ok(Self { store, txn, roots, leased, live, dead, buried, verdicts: HashMap::new(), until: None })
     }
 
     /// Looks after what the dead named: blobs may have lost their only keeper, files may never have got a row.
@@ -63,42 +76,40 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
         Ok(())
     }
 
-    /// Decides about the dirty blobs behind `cursor`, and about what they pointed at, until `limit` of them were
-    /// looked at. Returns where to go on, if there is more, and whether anything was removed.
+    /// Decides about the dirty blobs behind `cursor`, `limit` of them at the most, and about what they pointed at. Returns
+    /// what is left to be decided, if there is more, and whether anything was removed.
     pub(crate) fn pass(
         &mut self,
         cursor: &[u8],
         limit: usize,
         total: &mut Collected,
-    ) -> Result<(Option<Vec<u8>>, bool)> {
+    ) -> Result<(Option<Todo<'static>>, bool)> {
         let mut queue = Vec::new();
-        let mut last = None;
+        let mut more = false;
         scan(self.txn.0, &[schema::DIRTY], cursor, &mut |key, _| {
             if key == cursor {
                 return Ok(ControlFlow::Continue(()));
             }
             if queue.len() == limit {
-                last = queue.last().map(|digest| schema::of_digest(schema::DIRTY, digest));
+                more = true;
                 return Ok(ControlFlow::Break(()));
             }
             queue.push(schema::digest_of("dirty", key)?);
             Ok(ControlFlow::Continue(()))
         })?;
-        let removed = self.these(queue.iter(), limit, total)?;
-        Ok((last, removed))
+        let (handled, removed) = self.these(&queue, limit, total)?;
+        let last = queue.get(..handled).and_then(<[_]>::last).filter(|_| more || handled < queue.len());
+        Ok((last.map(|digest| Todo::Dirty(schema::of_digest(schema::DIRTY, digest))), removed))
     }
 
-    /// Decides about `blobs`, dirty or not, and about what they pointed at, until about `limit` were looked at. Says whether
-    /// anything was removed.
-    pub(crate) fn these<'d>(
-        &mut self,
-        blobs: impl Iterator<Item = &'d Digest>,
-        limit: usize,
-        total: &mut Collected,
-    ) -> Result<bool> {
-        let mut queue: VecDeque<Digest> = blobs.cloned().collect();
+    /// Decides about `blobs`, dirty or not, and about what they pointed at, until about twice `limit` were looked at or the
+    /// time is over. Returns how many of `blobs` were decided about, the first of them, and whether anything was removed.
+    pub(crate) fn these(&mut self, blobs: &[Digest], limit: usize, total: &mut Collected) -> Result<(usize, bool)> {
+        // First in, first out: what they pointed at comes after them.
+        let mut queue: VecDeque<Digest> = blobs.iter().cloned().collect();
         let (mut removed, mut looked) = (false, 0);
-        while let Some(digest) = queue.pop_front() {
+        while looked < FEW || self.until.is_none_or(|until| Instant::now() < until) {
+            let Some(digest) = queue.pop_front() else { break };
             looked += 1;
             let Some(blob) = self.txn.view().blob(&digest)? else {
                 self.clean(&digest)?;
@@ -130,14 +141,14 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
             let followers = self.followers(&digest)?;
             let next = children.into_iter().filter(|edge| edge.link != Link::Follows).map(|edge| edge.child);
             for next in next.chain(followers) {
-                // Beyond the limit they are left dirty, for the next transaction.
+                // Those that are not looked at in this transaction are left dirty, for the next.
                 self.txn.mark_dirty(&next)?;
                 if looked + queue.len() < limit.saturating_mul(2) {
                     queue.push_back(next);
                 }
             }
         }
-        Ok(removed)
+        Ok((looked.min(blobs.len()), removed))
     }
 
     /// Makes a blob dirty that is not: a collection that finds all as it was writes nothing.
