@@ -108,7 +108,7 @@ fn a_digest_needs_a_name(world: &World) {
 fn a_store_as_destination_is_imported_into(world: &World) {
     world.ok("import --all hello");
     let other = |words: &str| world.ok(&format!("--store-path other {words}"));
-    other("list");
+    other("gc");
     world.ok("export v1 other");
     world.ok("export latest --dref app:1 other");
     assert_eq!(other("list").lines().count(), 3);

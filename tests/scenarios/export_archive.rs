@@ -303,7 +303,7 @@ fn several_images_go_out_together(world: &World) {
     let again = fs::read(world.path("out/index.json")).unwrap();
     world.ok("export --all out");
     assert_eq!(world.read("out/index.json"), again);
-    world.ok("--store-path other list");
+    world.ok("--store-path other gc");
     world.ok("export --all other");
     assert_eq!(world.ok("--store-path other list").lines().count(), 5);
     world.ok("export v1 v1 twice.tar");
@@ -338,7 +338,7 @@ fn of_an_index_one_platform_goes_out(world: &World) {
     // What is no index is of a platform, too.
     world.ok("export --platform linux/amd64 other none");
     assert!(world.fails(4, "export --platform linux/arm64 other no").contains("linux/amd64"));
-    world.ok("--store-path other list");
+    world.ok("--store-path other gc");
     world.ok("export --platform linux/amd64 app other");
     assert!(world.ok("--store-path other list").contains(&amd64));
     assert!(!world.path("no").exists());

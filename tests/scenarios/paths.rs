@@ -49,7 +49,9 @@ fn a_store_is_the_same_by_every_path(world: &World) {
     world.ok("check --read-data");
     // One that leads nowhere is told, and nothing is made where it leads.
     symlink("nowhere/at-all", world.path("dangling")).unwrap();
-    assert!(by(world, "", Path::new("dangling"), "list").fails(1).contains("dangling"));
+    for words in ["check", "gc", "import --all hello"] {
+        assert!(by(world, "", Path::new("dangling"), words).fails(1).contains("dangling"));
+    }
 }
 
 fn a_link_that_leads_elsewhere_between_two_commands(world: &World) {

@@ -204,7 +204,7 @@ fn an_index_that_disagrees_is_an_error(world: &World) {
         }
         assert_same(&before, &store_tree(&world.path("store")), "refused");
     }
-    let error = world.run("--index cassandra --store-path fresh list");
+    let error = world.run("--index cassandra --store-path fresh gc");
     assert!(error.fails(error.code().unwrap()).contains("cassandra"));
     assert!(!world.path("fresh").exists());
 }

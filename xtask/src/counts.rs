@@ -53,7 +53,7 @@ const CASES: &[Case] = &[
     Case {
         // Five blobs, two folders, the commit, index.json and the folder that it is in.
         name: "import",
-        before: &["list"],
+        before: &["gc"],
         command: "import @one",
         lmdb: counts(10, 0, 6, 6),
         sqlite: counts(14, 0, 6, 6),
@@ -68,7 +68,7 @@ const CASES: &[Case] = &[
     Case {
         // One flush for all of them.
         name: "import of 200 small blobs",
-        before: &["list"],
+        before: &["gc"],
         command: "import @wide",
         lmdb: counts(6, 0, 203, 203),
         sqlite: counts(10, 0, 203, 203),

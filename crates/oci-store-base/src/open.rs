@@ -62,7 +62,7 @@ impl OpenOptions {
         self
     }
 
-    /// Whether an absent store is made; it is, by default.
+    /// Whether an absent store is made; it is, by default. Else it is an [`Error::NoStore`].
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
@@ -133,12 +133,17 @@ impl OpenOptions {
         self.check_filesystem(root)?;
         let own = root.join(OWN_FOLDER);
         if Config::read(&own)?.is_none() {
-            if !self.create {
-                return Err(Error::NoStore(root.to_owned()));
+            if self.create {
+                let config = self.new_config()?;
+                let locks = self.locks_of(&own, &config);
+                make(root, &own, &config, &self.backends, &*locks, self.wait)?;
+            } else {
+                // Something else is there, unless another process has just made it.
+                let is_free = is_free(root, &own)?;
+                if !is_free && Config::read(&own)?.is_none() {
+                    return Err(Error::NotAStore(root.to_owned()));
+                }
             }
-            let config = self.new_config()?;
-            let locks = self.locks_of(&own, &config);
-            make(root, &own, &config, &self.backends, &*locks, self.wait)?;
         }
         // Another process may have made it, and otherwise than this one would have.
         let (config, stamp) = Config::read(&own)?.ok_or_else(|| Error::NoStore(root.to_owned()))?;

@@ -59,14 +59,35 @@ impl Context {
             .wait(Wait { limit: self.global.lock_timeout })
     }
 
+    /// The store, which is there: to ask makes none.
     pub(crate) fn store(&self) -> Result<Store> {
+        Ok(self.options().create(false).open(self.path()?)?)
+    }
+
+    /// The store; one that is absent is made.
+    pub(crate) fn store_or_new(&self) -> Result<Store> {
         Ok(self.options().open(self.path()?)?)
     }
 
     /// For commands that only read: without the right to write the store, or where its locks are not to be relied upon,
     /// its folder does.
     pub(crate) fn reader(&self) -> Result<Reader> {
-        match self.options().open(self.path()?) {
+        Ok(self.reader_at(self.path()?)?)
+    }
+
+    /// The same; where there is no store, `None`, and a warning.
+    pub(crate) fn reader_if_any(&self) -> Result<Option<Reader>> {
+        match self.reader_at(self.path()?) {
+            Err(error @ Error::Base(base::Error::NoStore(_))) => {
+                tracing::warn!("{error}; `import` makes one");
+                Ok(None)
+            }
+            other => Ok(other.map(Some)?),
+        }
+    }
+
+    fn reader_at(&self, path: PathBuf) -> oci_store::Result<Reader> {
+        match self.options().create(false).open(path) {
             Ok(store) => Ok(Reader::Store(store)),
             Err(Error::Base(base::Error::ReadOnly(path))) => {
                 tracing::debug!("{}: read-only: by index.json and blobs/ alone", path.display());
@@ -77,7 +98,7 @@ impl Context {
                 Ok(layout) => Ok(Reader::Folder(layout)),
                 Err(_) => Err(base::Error::NetworkFilesystem { path, name }.into()),
             },
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 

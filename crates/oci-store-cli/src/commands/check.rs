@@ -27,7 +27,7 @@ pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[Place]) -> Res
         return Err(Failure::new(code::USAGE, format!("{place}: {why}")));
     }
     let sources = from.iter().map(|place| source::open(place, Limits::default())).collect::<Result<Vec<_>, _>>()?;
-    let store = context.options().create(false).open(context.path()?)?;
+    let store = context.store()?;
     let bar = Bar::new(context, "check");
     let repaired = store.repair(refs, sources, &bar)?;
     drop(bar);

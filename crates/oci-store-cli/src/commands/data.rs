@@ -15,7 +15,10 @@ use crate::table::table;
 const PAGE: usize = 1000;
 
 pub(crate) fn data(context: &Context, command: DataCommand) -> Result<()> {
-    let store = context.store()?;
+    let store = match command {
+        DataCommand::Set { .. } => context.store_or_new()?,
+        _ => context.store()?,
+    };
     match command {
         DataCommand::Set { kind, key, value, blob, if_version } => {
             let value = read_value(value)?;

@@ -34,7 +34,7 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
     if sources.is_empty() {
         return Failure::all(failed);
     }
-    let store = context.store()?;
+    let store = context.store_or_new()?;
     let bar = Bar::new(context, "import");
     let mut imported = Vec::new();
     for (place, outcome) in places.into_iter().zip(store.import_each(sources, &options, &bar)) {

@@ -11,7 +11,8 @@ use crate::reader::Listed;
 use crate::table::table;
 
 pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
-    let refs = context.reader()?.refs(prefix, usize::MAX)?;
+    let reader = context.reader_if_any()?;
+    let refs = reader.map_or(Ok(Vec::new()), |reader| reader.refs(prefix, usize::MAX))?;
     context.print_named("ref", &Refs(&refs), || {
         let row = |found: &Listed| {
             let incomplete = if found.incomplete { " (incomplete)" } else { "" };

@@ -18,7 +18,8 @@ use crate::table::table;
 
 pub(crate) fn gc(context: &Context, full: bool, dry_run: bool) -> Result<()> {
     let extent = if full { Extent::Full } else { Extent::Changed };
-    let removed = context.store()?.gc(extent, dry_run)?;
+    let store = if dry_run { context.store()? } else { context.store_or_new()? };
+    let removed = store.gc(extent, dry_run)?;
     context.print(&collected_json(&removed, dry_run), || collected_text(&removed, dry_run))
 }
 
@@ -77,7 +78,7 @@ pub(crate) fn prune(context: &Context, args: &Prune) -> Result<()> {
 }
 
 pub(crate) fn maintain(context: &Context, budget: Duration) -> Result<ExitCode> {
-    let store = context.options().create(false).open(context.path()?)?;
+    let store = context.store()?;
     let bar = Bar::new(context, "maintain");
     let Maintained { collected, checked, .. } = store.maintain(budget, &bar)?;
     drop(bar);

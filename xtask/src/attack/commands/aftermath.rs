@@ -69,6 +69,11 @@ impl Ready<'_> {
     /// The next commands work by themselves, and promptly (I7), and show what was before or what was to come (I2); each
     /// row has its file (I4).
     fn next(&self, case: &Case, done: bool, lines: &mut Vec<String>) -> Result<()> {
+        if self.scenario.absent && !case.store().join(".oci-store/config.json").exists() {
+            // There is no store yet, and who asks makes none.
+            lines.extend(done.then(|| "I2: there is no store".to_owned()));
+            return Ok(());
+        }
         let Some(refs) = self.ask(case, "--format json list", lines)? else { return Ok(()) };
         let refs = refs_of(&refs)?;
         if done {

@@ -47,7 +47,7 @@ const DATA: &[&str] = &["data get note one", "data list note", "blob-data get {l
 
 /// All of them, in the order in which they are attacked.
 pub(crate) static SCENARIOS: &[Scenario] = &[
-    Scenario { name: "init", absent: true, command: "list", undo: None, ..PLAIN },
+    Scenario { name: "init", absent: true, command: "gc", undo: None, ..PLAIN },
     Scenario { name: "init-import", absent: true, command: "import {one}", undo: None, ..PLAIN },
     Scenario { name: "import-1", command: "import {one}", undo: Some(&["rm one", "gc"]), ..PLAIN },
     Scenario { name: "import-20", command: "import {twenty}", undo: Some(&["rm twenty", "gc"]), ..PLAIN },

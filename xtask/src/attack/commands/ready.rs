@@ -45,9 +45,9 @@ impl<'l> Ready<'l> {
         fs::create_dir_all(&bundle)?;
         let case = Case { folder: bundle.clone(), index };
         if !scenario.absent {
-            let made = patience::run(lab.command(&case, "list").args(["--index", index]))?;
+            let made = patience::run(lab.command(&case, "gc").args(["--index", index]))?;
             if let Some(failure) = made.failure() {
-                bail!("{index}: list: {failure}");
+                bail!("{index}: gc: {failure}");
             }
             for line in SETUP.iter().chain(scenario.setup) {
                 must(lab, &case, line)?;

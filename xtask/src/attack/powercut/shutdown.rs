@@ -59,7 +59,7 @@ impl Shutdown<'_> {
         let digests = inputs::overlapping(&sources, "a", 6, 4, 9_000)?.into_iter().collect::<Vec<_>>();
         let mut mounted = self.filesystem.mount(&disk, &mountpoint, None)?;
         let places = Places::new(mounted.folder(), &sources);
-        self.program.must(&places.store, ["list", "--index", self.index])?;
+        self.program.must(&places.store, ["gc", "--index", self.index])?;
         let mut workers: Vec<Worker> =
             (0..WORKERS).map(|number| Worker::new(number, self.seed, &digests, self.without)).collect();
         let mut chance = Chance::new(self.seed);

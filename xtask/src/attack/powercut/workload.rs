@@ -84,8 +84,8 @@ pub(super) fn plan(sources: &Path, seed: u64, index: &str) -> Result<Vec<Step>> 
     }
     let mut plan = Plan { layouts, state: State::default(), steps: Vec::new() };
     let other = if index == "lmdb" { "sqlite" } else { "lmdb" };
-    // Any command makes a store.
-    plan.gc(&["list", "--index", index]);
+    // It makes the store.
+    plan.gc(&["gc", "--index", index]);
     plan.import("a", 0);
     plan.tag("a-0", "x");
     plan.data("one");
