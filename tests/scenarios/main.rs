@@ -33,6 +33,7 @@ mod refs;
 mod space;
 mod stopped;
 mod stream;
+mod take;
 mod thin;
 mod tour;
 mod upkeep;

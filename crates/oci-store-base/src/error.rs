@@ -168,6 +168,15 @@ pub enum Error {
         what: &'static str,
     },
 
+    /// A blob was to share a file, or its blocks, and can't.
+    #[error("{digest}: {why}; --link copy copies it")]
+    NotShared {
+        /// The blob.
+        digest: Digest,
+        /// Why not.
+        why: String,
+    },
+
     /// The caller asked for it to end.
     #[error("cancelled")]
     Cancelled,
@@ -239,6 +248,7 @@ impl Error {
             | Self::IndexLost { .. }
             | Self::LockTimeout { .. }
             | Self::NoStore(_)
+            | Self::NotShared { .. }
             | Self::ReadOnly(_)
             | Self::Row { .. } => true,
             error => error.as_io().is_some_and(is_of_the_machine),

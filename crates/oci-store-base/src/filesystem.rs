@@ -2,6 +2,7 @@
 //! machine's kernel: a network filesystem that several machines mount does not keep them, or only in some versions and
 //! by some mounts.
 
+use std::fs::File;
 use std::path::Path;
 
 /// The network filesystems, by the numbers that Linux tells them by (`statfs(2)`, `linux/magic.h`).
@@ -20,6 +21,24 @@ const NETWORK: [(u32, &str); 13] = [
     (0x0116_1970, "GFS2"),
     (0x0bd0_0bd0, "Lustre"),
 ];
+
+/// Those on which stores mostly are.
+const LOCAL: [(u32, &str); 6] = [
+    (0xef53, "ext4"),
+    (0x5846_5342, "XFS"),
+    (0x9123_683e, "btrfs"),
+    (0x0102_1994, "tmpfs"),
+    (0x794c_7630, "overlayfs"),
+    (0x2fc1_2fc1, "ZFS"),
+];
+
+/// The name of the filesystem that a file is on, for people.
+pub(crate) fn filesystem_of(file: &File) -> String {
+    // The kernel's numbers have 32 bits, whatever the type is here.
+    let number = rustix::fs::fstatfs(file).map_or(0, |found| found.f_type as u32);
+    let known = LOCAL.iter().chain(&NETWORK).find(|(known, _)| *known == number);
+    known.map_or_else(|| format!("the filesystem of type {number:#x}"), |(_, name)| (*name).to_owned())
+}
 
 /// The name of a network filesystem, by its number; `None` for every other. What FUSE brings is not told apart: much of
 /// it is local, and keeps its promises.

@@ -1,7 +1,6 @@
 //! Writing: under a lease, so that nothing written is collected before its owner has tied it to something.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::Read;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -22,16 +21,13 @@ pub struct NewBlob {
     pub media_type: String,
 }
 
-/// Smaller files are copied: that takes no longer, and they may share a block of the disk with others.
-const SHARED: u64 = 64 << 10;
-
 /// A live lease. The blobs that it [names](LeaseGuard::name), and those written through it, survive every gc as
 /// long as it lives. Dropping it lets go of them: what has not been published by then is discarded, what has
 /// and is kept by nothing is the next gc's.
 #[derive(Debug)]
 #[must_use = "what a lease keeps is let go when it is dropped"]
 pub struct LeaseGuard {
-    store: Store,
+    pub(crate) store: Store,
     hold: Option<Box<dyn LeaseHold>>,
     batch: OnceLock<Box<dyn Batch>>,
     state: Mutex<State>,
@@ -93,31 +89,14 @@ impl LeaseGuard {
         source: &mut dyn Read,
         passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
     ) -> Result<()> {
-        self.stage_by(digest, size, &mut |writer| writer.copy(source, passed))
+        self.stage_by(digest, size, &mut |writer| Ok(writer.copy(source, passed)?))
     }
 
-    /// The same, of a file that stands at its beginning: where the filesystem can, the blob shares its blocks, and only
-    /// what was staged is read.
-    ///
-    /// # Errors
-    /// As [`stage`](Self::stage).
-    pub fn stage_file(
+    pub(crate) fn stage_by(
         &self,
         digest: &Digest,
         size: u64,
-        source: &File,
-        passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
-    ) -> Result<()> {
-        self.stage_by(digest, size, &mut |writer| {
-            if size >= SHARED && writer.reflink(source, passed)? { Ok(()) } else { writer.copy(&mut &*source, passed) }
-        })
-    }
-
-    fn stage_by(
-        &self,
-        digest: &Digest,
-        size: u64,
-        write: &mut dyn FnMut(&mut BlobWriter<'_>) -> oci_store_cas::Result<()>,
+        write: &mut dyn FnMut(&mut BlobWriter<'_>) -> Result<()>,
     ) -> Result<()> {
         self.name(std::slice::from_ref(digest))?;
         let mut writer = BlobWriter::new(self.batch()?, Expect::digest(digest.clone()).size(size))?;

@@ -108,6 +108,15 @@ pub trait Stage: Write + Send + Debug {
         Ok(false)
     }
 
+    /// Makes an empty stage a hard link of `source`: one file under two names, whose mode and owner stay as they are. On an
+    /// error nothing was changed. Nothing can be written into it then, and whoever may write the source can still change
+    /// the blob, also after it was verified. The caller hashes what is staged, as for a reflink.
+    /// [`BlobWriter::hardlink`](crate::BlobWriter::hardlink) does.
+    fn hardlink(&mut self, source: &File) -> io::Result<()> {
+        let _ = source;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// What was staged so far, from its beginning.
     fn reader(&self) -> io::Result<Box<dyn Read + Send + '_>>;
 }

@@ -97,6 +97,27 @@ impl<'b> BlobWriter<'b> {
         if self.written > 0 || self.broken || !self.stage.reflink(source)? {
             return Ok(false);
         }
+        self.hash_staged(passed)?;
+        Ok(true)
+    }
+
+    /// Takes `source` in as a hard link, see [`Stage::hardlink`], and hashes it as [`copy`](Self::copy) does. The inner
+    /// error says why there can be no link, or that something was written already; nothing was changed then.
+    ///
+    /// # Errors
+    /// Those of `copy`. The blob can't be finished after one.
+    pub fn hardlink(&mut self, source: &File, passed: &mut dyn FnMut(u64) -> Result<()>) -> Result<io::Result<()>> {
+        if self.written > 0 || self.broken {
+            return Ok(Err(io::Error::other("something was written already")));
+        }
+        match self.stage.hardlink(source) {
+            Ok(()) => self.hash_staged(passed).map(Ok),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// Hashes what is staged and was not written through here.
+    fn hash_staged(&mut self, passed: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
         // Until the hash has caught up with the stage.
         self.broken = true;
         pieces(&mut *self.stage.reader()?, &mut |piece| {
@@ -107,7 +128,7 @@ impl<'b> BlobWriter<'b> {
             passed(piece.len() as u64)
         })?;
         self.broken = false;
-        Ok(true)
+        Ok(())
     }
 
     /// Verifies digest and size, and seals the blob in its batch; returns both. It becomes visible with

@@ -141,7 +141,7 @@ fn code_of(error: &Error) -> u8 {
         Error::Base(base::Error::Ambiguous { .. }) => code::AMBIGUOUS,
         Error::Base(base::Error::Cancelled) => crate::interrupt::code(),
         Error::Base(base::Error::InvalidPrefix { .. } | base::Error::InvalidName { .. }) => code::USAGE,
-        Error::InvalidRef { .. } | Error::InvalidPlace { .. } => code::USAGE,
+        Error::InvalidRef { .. } | Error::InvalidPlace { .. } | Error::NotForThis { .. } => code::USAGE,
         _ => code::ERROR,
     }
 }

@@ -81,6 +81,15 @@ pub enum Error {
         origin: String,
     },
 
+    /// A source can't be imported in the way that was asked for.
+    #[error("{origin}: {why}")]
+    NotForThis {
+        /// The source.
+        origin: String,
+        /// What is for others.
+        why: &'static str,
+    },
+
     /// A document (image index, manifest, config, layout) can't be read.
     #[error("{what}: {why}")]
     Document {

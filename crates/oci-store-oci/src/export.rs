@@ -8,7 +8,8 @@ use oci_store_cas::attack::{Guard, Point, reached, without};
 
 use crate::check::{Missing, closure, referrers};
 use crate::destination::{DAMAGED, Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
-use crate::import::{ImportOptions, Selection};
+use crate::import::Selection;
+use crate::import_options::ImportOptions;
 use crate::platform::narrow;
 use crate::progress::Progress;
 use crate::{Error, Result, Store, refs};
@@ -113,7 +114,7 @@ impl Store {
             let digest = image.target.digest.to_string();
             let selection = Selection::One { source: Some(&digest), name: Some(&image.name) };
             let (referrers, allow_incomplete) = (options.referrers, image.incomplete);
-            let import = ImportOptions { platform: None, referrers, allow_incomplete };
+            let import = ImportOptions { referrers, allow_incomplete, ..ImportOptions::default() };
             other.import(&self.as_source(), &selection, &import, progress)?;
         }
         let images = plan.images.into_iter().map(|image| (image.name, image.target)).collect();

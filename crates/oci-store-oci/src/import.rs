@@ -7,9 +7,10 @@ use oci_store_base::Condition;
 use oci_store_cas::attack::{Point, reached};
 
 use crate::history::{self, By, Operation};
+use crate::import_options::ImportOptions;
 use crate::intake::{Image, Intake};
 use crate::progress::Progress;
-use crate::source::{Entry, ImageSource, PlatformSpec, Source, pick, pick_from};
+use crate::source::{Entry, ImageSource, Source, pick, pick_from};
 use crate::threads::side_by_side;
 use crate::{Descriptor, Error, REF_NAME, RefName, Result, Store, Stream, refs};
 
@@ -25,23 +26,6 @@ pub enum Selection<'s> {
     },
     /// All that have a name, each under its own.
     All,
-}
-
-/// How to import.
-#[derive(Clone, Debug)]
-pub struct ImportOptions {
-    /// Of several entries with one name, the one for this platform.
-    pub platform: Option<PlatformSpec>,
-    /// Whether what is about an image (signatures, SBOMs: whatever names it as its subject) comes along.
-    pub referrers: bool,
-    /// Whether an image may lack blobs. The ref records it.
-    pub allow_incomplete: bool,
-}
-
-impl Default for ImportOptions {
-    fn default() -> Self {
-        Self { platform: None, referrers: true, allow_incomplete: false }
-    }
 }
 
 /// An image that was imported.
@@ -72,7 +56,7 @@ impl Store {
     /// Idempotent.
     ///
     /// # Errors
-    /// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NeedsName`]; [`Error::Source`] around what
+    /// As [`ImportOptions::check`]; [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NeedsName`]; [`Error::Source`] around what
     /// is wrong with an image; [`Error::Several`] if there was more than one; [`Error::Stopped`] around what would have
     /// failed all that were still to come; [`Error::NotShown`]; those of the base store.
     pub fn import(
@@ -82,11 +66,13 @@ impl Store {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
+        options.check(source)?;
         self.refresh()?;
         let mut changes = None;
         self.import_selected(source, selection, options, GROUP, &mut |wanted| {
             let lease = self.base().lease("import")?;
-            self.import_group(Intake::new(self, source, progress, &lease, false), wanted, options, &mut changes)
+            let intake = Intake::new(self, source, progress, &lease, false).link(options.link);
+            self.import_group(intake, wanted, options, &mut changes)
         })
     }
 
@@ -103,6 +89,7 @@ impl Store {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
+        options.check_stream(&stream)?;
         self.refresh()?;
         let lease = self.base().lease("import")?;
         let received = stream.receive(self, &lease, progress)?;

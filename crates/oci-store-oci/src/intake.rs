@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use oci_store_base::{Guard, LeaseGuard, Link, NewBlob, Txn};
+use oci_store_base::{Guard, LeaseGuard, Link, LinkMode, NewBlob, Txn};
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
 
@@ -24,6 +24,7 @@ pub(crate) struct Intake<'i> {
     pub(crate) lease: &'i LeaseGuard,
     /// The source's blobs lie where the store's own are: they are verified in place.
     pub(crate) in_place: bool,
+    link: LinkMode,
     documents: HashMap<Key, Arc<Vec<Child>>>,
     /// By digest and size.
     pub(crate) blobs: HashMap<(Digest, u64), Blob>,
@@ -99,7 +100,12 @@ impl<'i> Intake<'i> {
         in_place: bool,
     ) -> Self {
         let (documents, blobs, claims) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { store, source, progress, lease, in_place, documents, blobs, claims }
+        Self { store, source, progress, lease, in_place, link: LinkMode::Auto, documents, blobs, claims }
+    }
+
+    /// How blobs come out of the source's files.
+    pub(crate) fn link(self, link: LinkMode) -> Self {
+        Self { link, ..self }
     }
 
     /// Finds all that `root` reaches, and with `referrers` all that is about it, transitively.
@@ -228,7 +234,8 @@ impl<'i> Intake<'i> {
         let children = Arc::new(children(descriptor, &bytes).map_err(|error| self.blame(error))?);
         if !here && !self.is_staged(descriptor) {
             self.progress.expect(1, descriptor.size);
-            self.stage(descriptor, Bytes::Read(&bytes))?;
+            let file = if self.link.shares() { self.source.fetch(descriptor)? } else { None };
+            self.stage(descriptor, file.map_or(Bytes::Read(&bytes), Bytes::Of))?;
         }
         let blob = Blob { descriptor: descriptor.clone(), state: State::Here };
         self.blobs.insert((descriptor.digest.clone(), descriptor.size), blob);
@@ -243,7 +250,7 @@ impl<'i> Intake<'i> {
             _ if self.in_place => self.lease.adopt(digest, *size, passed)?,
             Bytes::Read(bytes) => self.lease.stage(digest, *size, bytes, passed)?,
             Bytes::Of(content) => match content.as_file() {
-                Some(file) => self.lease.stage_file(digest, *size, file, passed)?,
+                Some(file) => self.lease.stage_file(digest, *size, file, self.link, passed)?,
                 None => self.lease.stage(digest, *size, content, passed)?,
             },
         }
@@ -257,9 +264,9 @@ impl<'i> Intake<'i> {
         match error {
             error @ (Error::Source { .. } | Error::Copy(_)) => error,
             Error::Base(Base::Cas(error @ oci_store_cas::Error::Io { .. })) => error.into(),
-            error @ Error::Base(Base::Io { .. } | Base::Index(_) | Base::LockTimeout { .. } | Base::Row { .. }) => {
-                error
-            }
+            error @ Error::Base(
+                Base::Io { .. } | Base::Index(_) | Base::LockTimeout { .. } | Base::NotShared { .. } | Base::Row { .. },
+            ) => error,
             error => Error::Source { origin: self.source.origin(), error: Box::new(error) },
         }
     }

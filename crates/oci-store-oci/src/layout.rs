@@ -136,6 +136,10 @@ impl ImageSource for Layout {
     fn max_manifest(&self) -> u64 {
         self.limits.manifest
     }
+
+    fn has_files(&self) -> bool {
+        true
+    }
 }
 
 struct PlainFile(File);

@@ -72,6 +72,11 @@ pub trait ImageSource: Debug + Sync {
     fn max_manifest(&self) -> u64 {
         MAX_DOCUMENT
     }
+
+    /// Whether each blob here is a file of its own, which [`fetch`](Self::fetch) opens.
+    fn has_files(&self) -> bool {
+        false
+    }
 }
 
 impl<S: ImageSource + ?Sized> ImageSource for &S {
@@ -93,6 +98,10 @@ impl<S: ImageSource + ?Sized> ImageSource for &S {
 
     fn max_manifest(&self) -> u64 {
         (**self).max_manifest()
+    }
+
+    fn has_files(&self) -> bool {
+        (**self).has_files()
     }
 }
 

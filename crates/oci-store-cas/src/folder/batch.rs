@@ -2,17 +2,19 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::mem;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;
 
 use super::flush::{Flush, Sent};
 use super::{FileBlob, FolderCas};
-use crate::{Batch, Blob, Digest, Error, Result, Stage};
+use crate::{Access, Batch, Blob, Digest, Error, Result, Stage};
 
 /// Numbers the files that this process stages, over all its batches.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -39,17 +41,47 @@ impl FolderBatch {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn new_path(&self) -> PathBuf {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.folder.join(format!("{}-{number}.tmp", process::id()))
+    }
+
+    /// Another name for an open file, in the batch.
+    fn link(&self, source: &File) -> io::Result<Staged> {
+        // By the descriptor: under the name by which it was opened another file may lie now.
+        let opened = format!("/proc/self/fd/{}", source.as_raw_fd());
+        loop {
+            let path = self.new_path();
+            match rustix::fs::linkat(CWD, &opened, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) => return Ok(Staged { path, is_link: true }),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether all whom the store is for may read a file with the mode and the owner that it has. This process can: it
+    /// has it open.
+    fn is_readable(&self, file: &fs::Metadata) -> io::Result<bool> {
+        Ok(match self.cas.access {
+            Access::Private => true,
+            Access::Group => {
+                let same_group = fs::metadata(&self.folder)?.gid() == file.gid();
+                file.mode() & 0o004 != 0 || (same_group && file.mode() & 0o040 != 0)
+            }
+        })
+    }
+
     fn create(&self) -> Result<(File, Staged)> {
         let mut attempts = 0;
         loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = self.folder.join(format!("{}-{number}.tmp", process::id()));
+            let path = self.new_path();
             let mut options = OpenOptions::new();
             // O_EXCL: processes in different PID namespaces may share a number, and a dead one left its files.
             let created = options.read(true).write(true).create_new(true).mode(self.cas.access.file_mode()).open(&path);
             match created {
                 Ok(file) => {
-                    let staged = Staged { path };
+                    let staged = Staged { path, is_link: false };
                     self.flush.begin(&self.folder)?;
                     return Ok((file, staged));
                 }
@@ -94,7 +126,7 @@ impl Batch for FolderBatch {
 
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>> {
         let sealed = self.sealed();
-        let Some(Staged { path }) = sealed.get(digest) else { return Ok(None) };
+        let Some(Staged { path, .. }) = sealed.get(digest) else { return Ok(None) };
         let file = File::open(path).map_err(Error::io(path))?;
         let size = file.metadata().map_err(Error::io(path))?.len();
         Ok(Some(Box::new(FileBlob { file, size })))
@@ -118,6 +150,8 @@ impl Drop for FolderBatch {
 struct Staged {
     /// Empty once it is not ours any more.
     path: PathBuf,
+    /// It is another name of somebody's file.
+    is_link: bool,
 }
 
 impl Staged {
@@ -127,6 +161,10 @@ impl Staged {
             let missing = error.kind() == ErrorKind::NotFound;
             Error::io(if missing { &self.path } else { to })(error)
         })?;
+        if self.is_link {
+            // Of two names of one file, `rename` leaves both.
+            return self.remove().map(drop);
+        }
         // From here on, the old name may be anybody's.
         self.path = PathBuf::new();
         Ok(())
@@ -161,6 +199,9 @@ struct FolderStage<'b> {
 impl Write for FolderStage<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // With its path: whoever copies into it has to tell a full disk here from a bad one at the source.
+        if self.staged.is_link {
+            return Err(io::Error::new(ErrorKind::PermissionDenied, "a hard link is not written into"));
+        }
         let n = self.file.write(bytes).map_err(|error| io::Error::from(Error::io(&self.staged.path)(error)))?;
         self.sent.wrote(&self.file, n as u64);
         Ok(n)
@@ -174,8 +215,11 @@ impl Write for FolderStage<'_> {
 impl Stage for FolderStage<'_> {
     fn seal(self: Box<Self>, digest: &Digest) -> Result<()> {
         let Self { batch, file, staged, .. } = *self;
-        let mode = Permissions::from_mode(batch.cas.access.blob_mode());
-        file.set_permissions(mode).map_err(Error::io(&staged.path))?;
+        // The mode of a link would be that of its source, too.
+        if !staged.is_link {
+            let mode = Permissions::from_mode(batch.cas.access.blob_mode());
+            file.set_permissions(mode).map_err(Error::io(&staged.path))?;
+        }
         let size = file.metadata().map_err(Error::io(&staged.path))?.len();
         // Before it is sealed: what `persist` finds sealed, it finds here.
         batch.flush.ended(&staged.path, file, size)?;
@@ -207,6 +251,20 @@ impl Stage for FolderStage<'_> {
         }
         self.file.seek(SeekFrom::End(0))?;
         Ok(true)
+    }
+
+    fn hardlink(&mut self, source: &File) -> io::Result<()> {
+        let meta = source.metadata()?;
+        if !meta.is_file() || self.file.metadata()?.len() > 0 {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        if !self.batch.is_readable(&meta)? {
+            return Err(io::Error::other("its mode or group keeps others of a shared store from reading it"));
+        }
+        let file = source.try_clone()?;
+        self.staged = self.batch.link(source)?;
+        self.file = file;
+        Ok(())
     }
 
     fn reader(&self) -> io::Result<Box<dyn Read + Send + '_>> {

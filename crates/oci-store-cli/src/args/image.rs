@@ -1,10 +1,10 @@
 //! Of `import`.
 
 use bytesize::ByteSize;
-use clap::ValueHint;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ValueEnum, ValueHint};
 use clap_complete::ArgValueCompleter;
-use oci_store::{Limits, Place, PlatformSpec, RefName};
+use oci_store::{Limits, LinkMode, Place, PlatformSpec, RefName};
 
 use crate::complete;
 
@@ -28,6 +28,9 @@ pub(crate) struct Import {
     /// Take an image that lacks blobs; its ref records it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
+    /// How blobs come out of a layout's folder
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = How::Auto)]
+    pub(crate) link: How,
     /// The most bytes that a manifest may have; up to 64 MiB
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = at_most(Limits::OWN.manifest))]
     pub(crate) max_manifest: ByteSize,
@@ -38,6 +41,30 @@ pub(crate) struct Import {
     /// oci-archive:FILE[:REF], docker-archive:FILE[:REF], or - for stdin
     #[arg(value_name = "SOURCE", required = true, value_parser = place(), value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<Place>,
+}
+
+/// How blobs come out of a layout's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum How {
+    /// A reflink where the filesystem can, else a copy
+    Auto,
+    /// A reflink, which shares the file's blocks, or an error
+    Reflink,
+    /// A hard link, or an error; who may write the source can then change the store, and the blob has the source's mode
+    Hardlink,
+    /// A copy
+    Copy,
+}
+
+impl From<How> for LinkMode {
+    fn from(how: How) -> Self {
+        match how {
+            How::Auto => Self::Auto,
+            How::Reflink => Self::Reflink,
+            How::Hardlink => Self::Hardlink,
+            How::Copy => Self::Copy,
+        }
+    }
 }
 
 impl Import {

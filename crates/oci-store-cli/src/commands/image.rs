@@ -15,6 +15,7 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
         platform: args.platform.clone(),
         referrers: !args.no_referrers,
         allow_incomplete: args.allow_incomplete,
+        link: args.link.into(),
     };
     let (mut failed, mut places, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     // The sources first: a mistake there should not leave an empty store.
@@ -23,7 +24,8 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
             _ if args.all => Selection::All,
             sref => Selection::One { source: sref.map(String::as_str), name: args.dref.as_ref() },
         };
-        match source::open(place, args.limits()) {
+        let opened = source::open(place, args.limits());
+        match opened.and_then(|source| options.check_source(&source).map(|()| source)) {
             Ok(source) => {
                 places.push(place);
                 sources.push((source, selection));

@@ -51,6 +51,11 @@ impl Stream {
         Self { limits, ..self }
     }
 
+    /// What it is, for people.
+    pub(crate) fn origin(&self) -> String {
+        self.path.display().to_string()
+    }
+
     /// One that is of what `transport` says.
     pub(crate) fn of(self, transport: Transport) -> Self {
         Self { transport, ..self }

@@ -52,6 +52,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     Scenario { name: "import-1", command: "import {one}", undo: Some(&["rm one", "gc"]), ..PLAIN },
     Scenario { name: "import-20", command: "import {twenty}", undo: Some(&["rm twenty", "gc"]), ..PLAIN },
     Scenario { name: "import-archive", command: "import {archive}", undo: Some(&["rm one", "gc"]), ..PLAIN },
+    Scenario { name: "import-link", command: "import --link hardlink {one}", undo: Some(&["rm one", "gc"]), ..PLAIN },
     Scenario { name: "reimport", setup: &["import {one}"], command: "import {one}", ..PLAIN },
     // Its blobs are still there, and nothing keeps them.
     Scenario {

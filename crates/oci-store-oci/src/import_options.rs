@@ -1,0 +1,54 @@
+//! How to import, and what of it goes with which source.
+
+use oci_store_base::LinkMode;
+
+use crate::source::{ImageSource, PlatformSpec};
+use crate::{Error, Result, Source, Stream};
+
+/// How to import.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// Of several entries with one name, the one for this platform.
+    pub platform: Option<PlatformSpec>,
+    /// Whether what is about an image (signatures, SBOMs: whatever names it as its subject) comes along.
+    pub referrers: bool,
+    /// Whether an image may lack blobs. The ref records it.
+    pub allow_incomplete: bool,
+    /// How blobs come out of the files of an image layout's folder. What comes out of anything else is copied.
+    pub link: LinkMode,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self { platform: None, referrers: true, allow_incomplete: false, link: LinkMode::Auto }
+    }
+}
+
+const NO_FILES: &str = "--link reflink and --link hardlink are for the files of an image layout's folder";
+
+impl ImportOptions {
+    /// Whether a source can be imported so, as far as that can be said beforehand. An import looks itself, too.
+    ///
+    /// # Errors
+    /// [`Error::NotForThis`].
+    pub fn check_source(&self, source: &Source<'_>) -> Result<()> {
+        match source {
+            Source::InPlace(source) => self.check(&**source),
+            Source::Stream(stream) => self.check_stream(stream),
+        }
+    }
+
+    pub(crate) fn check(&self, source: &dyn ImageSource) -> Result<()> {
+        if self.link.shares() && !source.has_files() {
+            return Err(Error::NotForThis { origin: source.origin(), why: NO_FILES });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_stream(&self, stream: &Stream) -> Result<()> {
+        if self.link.shares() {
+            return Err(Error::NotForThis { origin: stream.origin(), why: NO_FILES });
+        }
+        Ok(())
+    }
+}
