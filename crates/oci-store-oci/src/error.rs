@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use oci_store_base as base;
 use oci_store_cas::{self as cas, Digest};
 
+use crate::Imported;
 use crate::check::Missing;
 
 /// A result of this crate.
@@ -157,6 +158,8 @@ pub enum Error {
     /// Some of several images failed; the others are in.
     #[error("{} of {total} images failed: {}", .failed.len(), .failed.first().map(|(name, error)| format!("{}: {error}", plain(name, NAME))).unwrap_or_default())]
     Several {
+        /// Those that are in.
+        imported: Vec<Imported>,
         /// How many there were.
         total: usize,
         /// Names and errors of those that failed.
@@ -165,12 +168,12 @@ pub enum Error {
 
     /// An import of several images was ended by something that would have failed the others as well: a full disk, an
     /// index that can't be written, a lock that was not to be had.
-    #[error("{error} ({imported} of {total} images were imported before, {} were not tried or not finished)", .total - .imported)]
+    #[error("{error} ({} of {total} images were imported before, {} were not tried or not finished)", .imported.len(), .total - .imported.len())]
     Stopped {
         /// What it was.
         error: Box<Error>,
-        /// How many are in.
-        imported: usize,
+        /// Those that are in.
+        imported: Vec<Imported>,
         /// How many there were to be.
         total: usize,
     },
@@ -240,6 +243,15 @@ impl Error {
     #[must_use]
     pub fn hinders_all(&self) -> bool {
         self.by_base(&base::Error::hinders_all)
+    }
+
+    /// The images of an import that are in although it failed.
+    #[must_use]
+    pub fn imported(&self) -> &[Imported] {
+        match self {
+            Self::Several { imported, .. } | Self::Stopped { imported, .. } => imported,
+            _ => &[],
+        }
     }
 
     /// What the base store says of an error of the system's, whichever way it came.

@@ -179,7 +179,7 @@ impl Store {
             let (good, bad) = match group(wanted) {
                 // Nothing is wrong with the images: those to come would fail by it as well.
                 Err(error) if total > 1 && error.hinders_all() => {
-                    return Err(Error::Stopped { error: Box::new(error), imported: imported.len(), total });
+                    return Err(Error::Stopped { error: Box::new(error), imported, total });
                 }
                 done => done?,
             };
@@ -189,7 +189,7 @@ impl Store {
         match failed.len() {
             0 => Ok(imported),
             1 if total == 1 => Err(failed.swap_remove(0).1),
-            _ => Err(Error::Several { total, failed }),
+            _ => Err(Error::Several { imported, total, failed }),
         }
     }
 

@@ -38,14 +38,24 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
     }
     let store = context.store_or_new()?;
     let bar = Bar::new(context, "import");
-    let mut imported = Vec::new();
+    let (mut imported, mut cancelled) = (Vec::new(), None);
     for (place, outcome) in places.into_iter().zip(store.import_each(sources, &options, &bar)) {
-        match outcome {
-            Ok(images) => imported.extend(images),
-            Err(error @ Error::Base(base::Error::Cancelled)) => return Err(error.into()),
-            Err(error) if args.sources.len() > 1 => failed.push(Failure::from(error).about(place)),
-            Err(error) => failed.push(error.into()),
+        let error = match outcome {
+            Ok(images) => {
+                imported.extend(images);
+                continue;
+            }
+            Err(error) => error,
+        };
+        imported.extend_from_slice(error.imported());
+        match error {
+            error @ Error::Base(base::Error::Cancelled) => cancelled = Some(Failure::from(error)),
+            error if args.sources.len() > 1 => failed.push(Failure::from(error).about(place)),
+            error => failed.push(error.into()),
         }
+    }
+    if let Some(cancelled) = cancelled {
+        failed = vec![cancelled];
     }
     drop(bar);
     if imported.is_empty() && !failed.is_empty() {

@@ -112,13 +112,14 @@ fn of_several_images_the_bad_ones_stay_out() {
             let options = ImportOptions { allow_incomplete: allow, ..ImportOptions::default() };
             let result = store.import(&images, &Selection::All, &options, &());
             let (error, line) = failure(result);
-            let Error::Several { total, failed } = error else { panic!("{line}") };
+            let Error::Several { imported, total, failed } = error else { panic!("{line}") };
             let failed: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
             let mut wanted = vec!["\u{1b}[31m", "a-lie", "damaged", "lacking", "nowhere"];
             wanted.retain(|name| !allow || *name != "lacking");
             let mut sorted = failed.clone();
             sorted.sort_unstable();
             assert_eq!((total, sorted), (7, wanted), "{}", bench.backend);
+            assert_eq!(imported.len(), total - failed.len());
             assert!(refs(&store).contains_key("good") && refs(&store).contains_key("last"));
             assert_eq!(refs(&store).contains_key("lacking"), allow);
             assert_sound(&store);
