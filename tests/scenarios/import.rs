@@ -166,6 +166,20 @@ fn an_incomplete_image_is_let_in_only_on_demand(world: &World) {
     world.ok("tag partial other");
     assert_eq!(world.json("list other")[0]["incomplete"], json!(true));
     world.fails(1, &format!("tag {} third", world.digest("partial")));
+    // What goes out is no more whole: that is told.
+    world.ok(&format!("--store-path other --index {} gc", world.index));
+    for to in ["out", "out.tar", "other"] {
+        let ran = world.run(&format!("export partial {to}"));
+        let (printed, said) = (ran.ok_with_warnings(), ran.err());
+        assert!(printed.starts_with("partial sha256:"), "{to}: {printed}");
+        assert!(
+            said.lines().count() == 1 && said.contains("partial: incomplete") && said.contains(&gone),
+            "{to}: {said}"
+        );
+    }
+    let exported = world.run("--format json export --all out");
+    assert_eq!(exported.ok_with_warnings().matches("\"incomplete\": true").count(), 2);
+    assert_eq!(exported.err().lines().count(), 2);
     world.ok("gc --full");
     assert_eq!(world.blob_files().len(), 3);
 }

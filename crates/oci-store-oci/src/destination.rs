@@ -9,6 +9,7 @@ use std::path::Path;
 use oci_store_base::LeaseGuard;
 use oci_store_cas::Digest;
 
+use crate::check::Missing;
 use crate::members::Members;
 use crate::progress::Progress;
 use crate::source::{Content, ImageSource, PlatformSpec};
@@ -111,15 +112,20 @@ pub struct Exported {
     pub bytes: u64,
     /// Blobs that were left away, as they were excluded.
     pub excluded: u64,
+    /// Images that are not whole there either, as they were let in with parts missing: what each lacks.
+    pub incomplete: Vec<(RefName, Vec<Missing>)>,
 }
 
 /// What images consist of.
+#[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) images: Vec<Planned>,
     /// With their sizes.
     pub(crate) blobs: HashMap<Digest, u64>,
     /// What is about them, to be listed without a name.
     pub(crate) referrers: Vec<Descriptor>,
+    /// What those of the images lack that were let in so.
+    pub(crate) incomplete: Vec<(RefName, Vec<Missing>)>,
     /// Keeps all of it, in a store.
     pub(crate) _lease: Option<LeaseGuard>,
 }
@@ -146,6 +152,13 @@ impl Plan {
 }
 
 impl Plan {
+    /// It is carried out.
+    pub(crate) fn done(self, copied: Copied, excluded: u64) -> Exported {
+        let images = self.images.into_iter().map(|image| (image.name, image.target)).collect();
+        let Copied { blobs, bytes } = copied;
+        Exported { images, blobs, bytes, excluded, incomplete: self.incomplete }
+    }
+
     /// Leaves away what is excluded; returns how many blobs that are.
     fn leave_away(&mut self, exclude: &HashSet<Digest>, source: &dyn ImageSource, to: &Destination<'_>) -> Result<u64> {
         if exclude.is_empty() {
@@ -188,8 +201,7 @@ pub(crate) fn write(
         }
         Destination::Stream(out, packing) => into_archive::write(&plan, source, out, *packing, progress)?,
     };
-    let images = plan.images.into_iter().map(|image| (image.name, image.target)).collect();
-    Ok(Exported { images, blobs, bytes, excluded })
+    Ok(plan.done(Copied { blobs, bytes }, excluded))
 }
 
 /// A blob of what is exported.

@@ -1,13 +1,13 @@
 //! Export: images from the store into an image layout, or an archive of one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use oci_store_base::{LeaseGuard, OWN_FOLDER, View};
 use oci_store_cas::attack::{Guard, Point, reached, without};
 
 use crate::check::{Missing, closure, referrers};
-use crate::destination::{DAMAGED, Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
+use crate::destination::{Copied, DAMAGED, Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
 use crate::import::Selection;
 use crate::import_options::ImportOptions;
 use crate::platform::narrow;
@@ -117,14 +117,13 @@ impl Store {
             let import = ImportOptions { referrers, allow_incomplete, ..ImportOptions::default() };
             other.import(&self.as_source(), &selection, &import, progress)?;
         }
-        let images = plan.images.into_iter().map(|image| (image.name, image.target)).collect();
-        Ok(Exported { images, blobs: 0, bytes: 0, excluded: 0 })
+        Ok(plan.done(Copied { blobs: 0, bytes: 0 }, 0))
     }
 }
 
 /// What images consist of at one moment, and what they lack and should not.
 fn gather(view: View<'_>, images: Vec<Planned>, with_referrers: bool) -> Result<(Plan, Vec<Missing>)> {
-    let mut plan = Plan { images: Vec::new(), blobs: HashMap::new(), referrers: Vec::new(), _lease: None };
+    let mut plan = Plan::default();
     let mut missing = Vec::new();
     let mut about = HashSet::new();
     for image in images {
@@ -141,8 +140,10 @@ fn gather(view: View<'_>, images: Vec<Planned>, with_referrers: bool) -> Result<
             return Err(Error::document(&bad.digest, DAMAGED));
         }
         plan.blobs.extend(members.into_iter().map(|member| (member.digest, member.size)));
-        if !image.incomplete {
-            missing.extend(found.missing);
+        match found.missing {
+            lacking if !image.incomplete => missing.extend(lacking),
+            lacking if lacking.is_empty() => {}
+            lacking => plan.incomplete.push((image.name.clone(), lacking)),
         }
         plan.images.push(image);
     }

@@ -143,14 +143,17 @@ impl Layout {
         options: &ExportOptions,
         progress: &dyn Progress,
     ) -> Result<Exported> {
-        let mut plan = Plan { images: Vec::new(), blobs: HashMap::new(), referrers: Vec::new(), _lease: None };
+        let mut plan = Plan::default();
         for Outgoing { image, name } in images {
             let mut target = self.find(image)?;
             let incomplete = target.annotation(INCOMPLETE).is_some();
             if let Some(platform) = &options.platform {
                 target = narrow(self, name.as_str(), &target, platform)?;
             }
-            self.gather(&target, incomplete, options.referrers, &mut plan)?;
+            let missing = self.gather(&target, incomplete, options.referrers, &mut plan)?;
+            if !missing.is_empty() {
+                plan.incomplete.push((name.clone(), missing));
+            }
             target.set_annotation(INCOMPLETE, None);
             plan.images.push(Planned { name: name.clone(), target, incomplete });
         }
@@ -158,13 +161,17 @@ impl Layout {
         write(plan, self, &mut to, options, progress)
     }
 
-    /// Adds to a plan what an image consists of, and with `referrers` what is about it.
-    fn gather(&self, target: &Descriptor, incomplete: bool, referrers: bool, plan: &mut Plan) -> Result<()> {
+    /// Adds to a plan what an image consists of, and with `referrers` what is about it; returns what the image lacks, and may.
+    fn gather(&self, target: &Descriptor, incomplete: bool, referrers: bool, plan: &mut Plan) -> Result<Vec<Missing>> {
+        let mut lacking = Vec::new();
         let mut queue = vec![(target.clone(), incomplete)];
         while let Some((root, incomplete)) = queue.pop() {
             let (closure, members) = self.walk(&root)?;
             if !closure.missing.is_empty() && !incomplete {
                 return Err(Error::Incomplete(closure.missing));
+            }
+            if root.digest == target.digest {
+                lacking.extend(closure.missing);
             }
             for (_, descriptor) in members {
                 if plan.blobs.insert(descriptor.digest.clone(), descriptor.size).is_some() || !referrers {
@@ -179,7 +186,7 @@ impl Layout {
                 }
             }
         }
-        Ok(())
+        Ok(lacking)
     }
 
     /// All that an entry reaches, from its manifests: what is there, with its place in the closure, and what is

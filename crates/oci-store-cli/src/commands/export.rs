@@ -70,13 +70,25 @@ pub(crate) fn export(context: &Context, mut args: Export) -> Result<()> {
     };
     let exported = reader.export(&images, to, &options, &bar)?;
     drop(bar);
+    for (name, missing) in &exported.incomplete {
+        let more = match missing.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let first = missing.first().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(
+            "{name}: incomplete, as it was let in: {first}{more}; `check --repair --from SOURCE` fetches it"
+        );
+    }
     if is_stdout { Ok(()) } else { report(context, &exported) }
 }
 
 fn report(context: &Context, exported: &Exported) -> Result<()> {
     let images = exported.images.iter();
-    let images: Vec<_> =
-        images.map(|(name, target)| json!({ "ref": name.as_str(), "digest": target.digest })).collect();
+    let lacks = |name: &RefName| exported.incomplete.iter().any(|(lacking, _)| lacking == name);
+    let images: Vec<_> = images
+        .map(|(name, target)| json!({ "ref": name.as_str(), "digest": target.digest, "incomplete": lacks(name) }))
+        .collect();
     if context.shape() == Shape::Names {
         return context.print(&images, String::new);
     }
