@@ -178,7 +178,10 @@ fn what_a_killed_import_leaves_the_next_gc_removes(world: &World) {
     child.wait().unwrap();
     assert!(staged(world) > 0 && world.names("store/.oci-store/leases").len() == 1);
     assert_eq!(world.refs().len(), 2);
-    world.ok("gc");
+    let dry = world.json("gc --dry-run");
+    assert!(dry["unfinished"].as_u64().unwrap() > 0, "{dry}");
+    assert_eq!(world.json("gc")["unfinished"], dry["unfinished"]);
+    assert_eq!(world.json("gc --dry-run")["unfinished"], 0);
     world.assert_no_leftovers();
     assert_same(&before, &store_tree(&world.path("store")), "after the gc");
     world.ok("check --read-data");

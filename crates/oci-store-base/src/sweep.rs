@@ -32,6 +32,20 @@ impl Store {
         Ok(if extent == Extent::Full { self.cas().discard_strays()? } else { 0 })
     }
 
+    /// How many bytes dead processes have left in `ingest/`, of blobs on their way: what a
+    /// [`collect`](Self::collect) would remove of them now. Nothing is changed, and nobody is kept waiting.
+    ///
+    /// # Errors
+    /// [`Error::Cas`], [`Error::Io`].
+    pub fn unfinished(&self) -> Result<u64> {
+        // Batches before leases: one without a lease by now has lost its owner.
+        let batches = self.cas().batches()?;
+        let leases = self.look_at_leases()?;
+        let is_live = |id: &String| leases.iter().any(|lease| lease.live && lease.id == *id);
+        let dead = batches.iter().filter(|id| !is_live(id));
+        dead.map(|id| Ok(self.cas().staged(id)?)).sum()
+    }
+
     fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let own = self.own_folder();
         let mut found = Vec::new();

@@ -41,6 +41,12 @@ pub trait Cas: Debug + Send + Sync {
     /// caller knows that nobody uses it.
     fn discard(&self, name: &str) -> Result<u64>;
 
+    /// How many bytes [`discard`](Cas::discard) would find in the batch called `name`; 0 if nobody knows.
+    fn staged(&self, name: &str) -> Result<u64> {
+        let _ = name;
+        Ok(0)
+    }
+
     /// Removes what lies where blobs are staged and cannot be of any batch, and returns how many bytes that were.
     /// Idempotent, and safe beside any number of batches in use.
     fn discard_strays(&self) -> Result<u64> {

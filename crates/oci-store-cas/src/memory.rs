@@ -59,6 +59,12 @@ impl Cas for MemoryCas {
         Ok(discarded)
     }
 
+    fn staged(&self, name: &str) -> Result<u64> {
+        check_batch_name(name)?;
+        let state = self.state();
+        Ok(state.staged.iter().filter(|((batch, _), _)| batch == name).map(|(_, bytes)| bytes.len() as u64).sum())
+    }
+
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Blob>>> {
         let bytes = self.state().blobs.get(digest).cloned();
         Ok(bytes.map(|bytes| Box::new(MemoryBlob(Cursor::new(bytes))) as Box<dyn Blob>))

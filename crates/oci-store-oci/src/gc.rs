@@ -29,7 +29,7 @@ impl Store {
         let base = self.base();
         let rows = base.collect(&refs::ROOTS, extent, dry_run)?;
         if dry_run {
-            return Ok(rows);
+            return Ok(Collected { unfinished: base.unfinished()?, ..rows });
         }
         reached(Point::AfterMark);
         // Nobody outside is told any more of what goes: referrers went with their subjects, and their records with them.

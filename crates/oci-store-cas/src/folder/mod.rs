@@ -112,6 +112,11 @@ impl Cas for FolderCas {
         }
     }
 
+    fn staged(&self, name: &str) -> Result<u64> {
+        check_batch_name(name)?;
+        Ok(size_of_files(&self.ingest.join(name)))
+    }
+
     fn discard_strays(&self) -> Result<u64> {
         let mut discarded = 0;
         let Some(entries) = read_folder(&self.ingest)? else { return Ok(discarded) };
@@ -260,18 +265,26 @@ fn read_folder(path: &Path) -> Result<Option<ReadDir>> {
 /// Removes a file, or a folder with what is in it, and returns the sizes of the files that are seen without going
 /// deeper.
 fn remove(path: &Path) -> Result<u64> {
-    let size = |meta: io::Result<fs::Metadata>| meta.ok().filter(fs::Metadata::is_file).map_or(0, |meta| meta.len());
     let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     let (bytes, removed) = if is_folder {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        (entries.map(|entry| size(entry.metadata())).sum(), fs::remove_dir_all(path))
+        (size_of_files(path), fs::remove_dir_all(path))
     } else {
-        (size(fs::symlink_metadata(path)), fs::remove_file(path))
+        (file_size(fs::symlink_metadata(path)), fs::remove_file(path))
     };
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
         _ => Ok(bytes),
     }
+}
+
+/// How many bytes the files in a folder have; none if it is not there.
+fn size_of_files(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| file_size(entry.metadata())).sum()
+}
+
+fn file_size(meta: io::Result<fs::Metadata>) -> u64 {
+    meta.ok().filter(fs::Metadata::is_file).map_or(0, |meta| meta.len())
 }
 
 fn open_folder(path: &Path, flags: OFlags) -> io::Result<File> {
