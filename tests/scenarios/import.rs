@@ -182,6 +182,18 @@ fn an_incomplete_image_is_let_in_only_on_demand(world: &World) {
     assert_eq!(exported.err().lines().count(), 2);
     world.ok("gc --full");
     assert_eq!(world.blob_files().len(), 3);
+    // A repair completes it, from who has the rest.
+    let whole = Builder::new(world.path("whole"));
+    let rest = whole.image(&[b"gone"]);
+    assert_eq!(layers_of(&whole.folder, &digest_of(&rest)), [gone.as_str()]);
+    let repaired = world.ok("check --repair --from whole");
+    assert!(repaired.starts_with(&format!("{gone}: repaired\n")) && !repaired.contains("incomplete"), "{repaired}");
+    for found in world.json("list").as_array().unwrap() {
+        assert_eq!(found["incomplete"], json!(false), "{found}");
+    }
+    assert!(!String::from_utf8(world.read("store/index.json")).unwrap().contains("incomplete"));
+    world.ok("export partial out");
+    assert!(!world.ok("check --read-data --repair --from whole").contains("repaired"));
 }
 
 fn of_several_entries_with_one_name_the_platform_or_the_last_is_taken(world: &World) {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use oci_store_base::Error as Base;
+use oci_store_base::{Condition, Error as Base};
 use oci_store_cas::Digest;
 
+use crate::check::closure;
+use crate::history::{self, By, Operation};
 use crate::intake::Intake;
 use crate::progress::Progress;
 use crate::source::{ImageSource, Source};
@@ -22,9 +24,10 @@ pub struct Repaired {
 
 impl Store {
     /// Checks images, as [`check`](Self::check) does with `read_data`, and fetches what is missing or damaged from
-    /// `sources`, in their order. They are asked for digests, and need not list the images. Each blob is verified as it
-    /// streams, and takes the place of the bad one in one step: who reads it meanwhile has the old bytes or the new,
-    /// and sees them fail, or not. Refs stay as they are.
+    /// `sources`, in their order; also what an image was let in without. They are asked for digests, and need not list the
+    /// images. Each blob is verified as it streams, and takes the place of the bad one in one step: who reads it meanwhile
+    /// has the old bytes or the new, and sees them fail, or not. Refs name what they named; one that was incomplete, and is
+    /// whole now, is so no more.
     ///
     /// Idempotent. Safe beside all else: it is an import of what is there already.
     ///
@@ -33,9 +36,9 @@ impl Store {
     /// says what is still wrong. But a stream that can't be read to its end is one.
     pub fn repair(&self, names: &[RefName], sources: Vec<Source<'_>>, progress: &dyn Progress) -> Result<Repaired> {
         let mut checked = self.check(names, true, progress)?;
-        let bad: BTreeSet<Digest> = bad(&checked);
+        let before = self.wanted(&checked)?;
         for source in sources {
-            if checked.problems.is_empty() {
+            if checked.problems.is_empty() && checked.incomplete.is_empty() {
                 break;
             }
             self.distrust(&checked)?;
@@ -49,8 +52,22 @@ impl Store {
             // What a repaired manifest names may be missing as well: this look finds it.
             checked = self.check(names, true, &())?;
         }
-        let still = self::bad(&checked);
-        Ok(Repaired { repaired: bad.difference(&still).cloned().collect(), checked })
+        let after = self.wanted(&checked)?;
+        Ok(Repaired { repaired: before.difference(&after).cloned().collect(), checked })
+    }
+
+    /// What a source could mend: what is wrong, and what images were let in without.
+    fn wanted(&self, checked: &Checked) -> Result<BTreeSet<Digest>> {
+        let mut wanted = bad(checked);
+        self.base().view(|view| {
+            for image in &checked.incomplete {
+                if let Some(root) = root_of(view, image)? {
+                    wanted.extend(closure(view, &root.digest)?.missing.into_iter().map(|missing| missing.digest));
+                }
+            }
+            Ok::<_, Error>(())
+        })?;
+        Ok(wanted)
     }
 
     /// Notes of each blob that something is wrong with that it is damaged, also if it is its size, or its file is gone.
@@ -64,7 +81,8 @@ impl Store {
     }
 
     fn repair_all(&self, source: &dyn ImageSource, checked: &Checked, progress: &dyn Progress) -> Result<()> {
-        let images: BTreeSet<&str> = checked.problems.iter().map(|problem| problem.image.as_str()).collect();
+        let problems = checked.problems.iter().map(|problem| problem.image.as_str());
+        let images: BTreeSet<&str> = problems.chain(checked.incomplete.iter().map(String::as_str)).collect();
         for image in images {
             match self.repair_from(source, image, progress) {
                 Err(error @ Error::Base(Base::Cancelled)) => return Err(error),
@@ -75,9 +93,9 @@ impl Store {
         Ok(())
     }
 
-    fn repair_from(&self, source: &dyn ImageSource, image: &str, progress: &dyn Progress) -> Result<()> {
+    fn repair_from(&self, source: &dyn ImageSource, name: &str, progress: &dyn Progress) -> Result<()> {
         // It may have been removed, or set to something else, since it was looked at.
-        let Some(root) = self.base().view(|view| root_of(view, image))? else { return Ok(()) };
+        let Some(root) = self.base().view(|view| root_of(view, name))? else { return Ok(()) };
         let lease = self.base().lease("import")?;
         let mut intake = Intake::new(self, source, progress, &lease, false);
         let image = intake.walk(&root, false)?;
@@ -86,7 +104,22 @@ impl Store {
             tracing::warn!("{digest}: {why}");
         }
         while intake.publish(&[&image], &mut |_| Ok(()))?.is_none() {}
-        Ok(())
+        name.parse().map_or(Ok(()), |name| self.note_whole(&name, &root.digest))
+    }
+
+    /// Takes back the note that a ref's image lacks something, if it does not any more.
+    fn note_whole(&self, name: &RefName, root: &Digest) -> Result<()> {
+        let generation = self.base().update(|txn| {
+            let found = refs::get(txn.view(), name)?.filter(|found| found.incomplete && found.target.digest == *root);
+            let Some(found) = found else { return Ok(None) };
+            if !closure(txn.view(), root)?.missing.is_empty() {
+                return Ok(None);
+            }
+            let by = By::new(txn.view(), Operation::Import, None)?;
+            history::set(txn, by, name, &found.target, false, Condition::Any).map(Some)
+        })?;
+        let done = format!("the image of {name} is whole");
+        generation.map_or(Ok(()), |generation| self.project(generation).map_err(Error::not_shown(done)))
     }
 }
 

@@ -23,7 +23,8 @@ pub(crate) struct Check {
     /// Read and hash for so long (10m), those blobs first that were verified longest ago
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "read_data")]
     pub(crate) budget: Option<Duration>,
-    /// Read every blob, and fetch what is missing or damaged from the sources that --from names
+    /// Read every blob, and fetch what is missing or damaged from the sources that --from names; also what incomplete
+    /// images lack
     #[arg(long, requires = "from", conflicts_with_all = ["read_data_subset", "budget"])]
     pub(crate) repair: bool,
     /// A layout or an archive, as import takes them; may be given several times
