@@ -28,7 +28,7 @@ fn layout(world: &World, layers: &[&[u8]]) -> Builder {
 }
 
 /// What tells a file from another: its inode, mode and number of names, by digest.
-fn files(layout: &Path) -> BTreeMap<String, (u64, u32, u64)> {
+pub(crate) fn files(layout: &Path) -> BTreeMap<String, (u64, u32, u64)> {
     let look = |digest: String| {
         let meta = fs::metadata(blob_path(layout, &digest)).unwrap();
         (digest, (meta.ino(), meta.mode() & 0o7777, meta.nlink()))
@@ -36,7 +36,7 @@ fn files(layout: &Path) -> BTreeMap<String, (u64, u32, u64)> {
     blobs_of(layout).into_iter().map(look).collect()
 }
 
-fn inodes(layout: &Path) -> BTreeMap<String, u64> {
+pub(crate) fn inodes(layout: &Path) -> BTreeMap<String, u64> {
     files(layout).into_iter().map(|(digest, (inode, ..))| (digest, inode)).collect()
 }
 

@@ -188,6 +188,19 @@ pub enum Error {
         error: Box<Error>,
     },
 
+    /// All of an import is in the store, but what was taken is still in its source, or a part of it.
+    #[error(
+        "all is in the store, but what was taken could not be removed from {origin}: {error}; what its index.json still lists, the same again removes"
+    )]
+    NotRemoved {
+        /// What came in.
+        imported: Vec<Imported>,
+        /// The source.
+        origin: String,
+        /// Why it is still there.
+        error: Box<Error>,
+    },
+
     /// The base store: [`base::Error`].
     #[error(transparent)]
     Base(#[from] base::Error),
@@ -249,7 +262,9 @@ impl Error {
     #[must_use]
     pub fn imported(&self) -> &[Imported] {
         match self {
-            Self::Several { imported, .. } | Self::Stopped { imported, .. } => imported,
+            Self::Several { imported, .. } | Self::Stopped { imported, .. } | Self::NotRemoved { imported, .. } => {
+                imported
+            }
             _ => &[],
         }
     }
@@ -263,9 +278,10 @@ impl Error {
         match self {
             Self::Base(error) => says(error),
             Self::Io { path, source } | Self::Cas(cas::Error::Io { path, source }) => io(path, source),
-            Self::NotShown { error, .. } | Self::Stopped { error, .. } | Self::NotUndone { error, .. } => {
-                error.by_base(says)
-            }
+            Self::NotShown { error, .. }
+            | Self::NotRemoved { error, .. }
+            | Self::Stopped { error, .. }
+            | Self::NotUndone { error, .. } => error.by_base(says),
             _ => false,
         }
     }

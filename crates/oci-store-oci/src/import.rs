@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use oci_store_base::Condition;
+use oci_store_base::{Condition, LinkMode};
 use oci_store_cas::attack::{Point, reached};
 
 use crate::history::{self, By, Operation};
 use crate::import_options::ImportOptions;
 use crate::intake::{Image, Intake};
+use crate::moving::{self, Taken};
 use crate::progress::Progress;
 use crate::source::{Entry, ImageSource, Source, pick, pick_from};
 use crate::threads::side_by_side;
@@ -48,6 +49,15 @@ type Outcome = (Vec<Imported>, Vec<(RefName, Error)>);
 /// Imports a group of images.
 type Group<'g> = dyn FnMut(Vec<(RefName, Descriptor)>) -> Result<Outcome> + 'g;
 
+/// What the groups of one import share.
+#[derive(Default)]
+struct Run {
+    /// The generation of the first change, under which all stand in the log.
+    changes: Option<u64>,
+    /// What is in the store for good, if it is to go from its source.
+    taken: Taken,
+}
+
 impl Store {
     /// Imports images. Each blob that the store does not have is copied once, verified as it streams; all that is
     /// of an image becomes visible together with its ref, in one atomic, durable step. What is there already
@@ -58,7 +68,7 @@ impl Store {
     /// # Errors
     /// As [`ImportOptions::check`]; [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NeedsName`]; [`Error::Source`] around what
     /// is wrong with an image; [`Error::Several`] if there was more than one; [`Error::Stopped`] around what would have
-    /// failed all that were still to come; [`Error::NotShown`]; those of the base store.
+    /// failed all that were still to come; [`Error::NotShown`]; [`Error::NotRemoved`]; those of the base store.
     pub fn import(
         &self,
         source: &dyn ImageSource,
@@ -68,12 +78,18 @@ impl Store {
     ) -> Result<Vec<Imported>> {
         options.check(source)?;
         self.refresh()?;
-        let mut changes = None;
-        self.import_selected(source, selection, options, GROUP, &mut |wanted| {
+        let mut run = Run::default();
+        let imported = self.import_selected(source, selection, options, GROUP, &mut |wanted| {
             let lease = self.base().lease("import")?;
             let intake = Intake::new(self, source, progress, &lease, false).link(options.link);
-            self.import_group(intake, wanted, options, &mut changes)
-        })
+            self.import_group(intake, wanted, options, &mut run)
+        })?;
+        if let (LinkMode::Move, Some(layout)) = (options.link, source.as_layout())
+            && let Err(error) = moving::remove(self, layout, &run.taken)
+        {
+            return Err(Error::NotRemoved { imported, origin: source.origin(), error: Box::new(error) });
+        }
+        Ok(imported)
     }
 
     /// The same from what can be read only once. All of it is read, whatever the selection is: each blob that the store does
@@ -96,7 +112,7 @@ impl Store {
         // What is needed of the lease is seen when all images are known: they are one group.
         self.import_selected(&received, selection, options, usize::MAX, &mut |wanted| {
             let intake = Intake::new(self, &received, progress, &lease, false);
-            self.import_group(intake, wanted, options, &mut None)
+            self.import_group(intake, wanted, options, &mut Run::default())
         })
     }
 
@@ -207,7 +223,7 @@ impl Store {
         mut intake: Intake<'_>,
         wanted: Vec<(RefName, Descriptor)>,
         options: &ImportOptions,
-        changes: &mut Option<u64>,
+        run: &mut Run,
     ) -> Result<Outcome> {
         let mut failed = Vec::new();
         let mut walked: Vec<(RefName, Image)> = Vec::new();
@@ -241,7 +257,7 @@ impl Store {
             let images: Vec<&Image> = good.iter().map(|(_, image)| image).collect();
             let published = intake.publish(&images, &mut |txn| {
                 let mut generation = 0;
-                let by = By::new(txn.view(), Operation::Import, *changes)?;
+                let by = By::new(txn.view(), Operation::Import, run.changes)?;
                 for (Imported { name, target, incomplete }, _) in &good {
                     // The same again is no change: no new generation, and index.json stays as it is.
                     generation = match refs::get(txn.view(), name)? {
@@ -253,13 +269,16 @@ impl Store {
             })?;
             if let Some((group, generation)) = published {
                 if generation >= group {
-                    *changes = Some(group);
+                    run.changes = Some(group);
                 }
                 let done = || match good.as_slice() {
                     [(one, _)] => format!("the ref {} is set", one.name),
                     several => format!("{} refs are set", several.len()),
                 };
                 self.project(generation).map_err(|error| Error::not_shown(done())(error))?;
+                if options.link == LinkMode::Move {
+                    good.iter().for_each(|(_, image)| run.taken.add(image));
+                }
                 return Ok((good.into_iter().map(|(imported, _)| imported).collect(), failed));
             }
             walked = good.into_iter().map(|(imported, image)| (imported.name, image)).collect();

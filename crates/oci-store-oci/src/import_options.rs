@@ -3,7 +3,7 @@
 use oci_store_base::LinkMode;
 
 use crate::source::{ImageSource, PlatformSpec};
-use crate::{Error, Result, Source, Stream};
+use crate::{Error, Result, Source, Stream, moving};
 
 /// How to import.
 #[derive(Clone, Debug)]
@@ -15,6 +15,10 @@ pub struct ImportOptions {
     /// Whether an image may lack blobs. The ref records it.
     pub allow_incomplete: bool,
     /// How blobs come out of the files of an image layout's folder. What comes out of anything else is copied.
+    ///
+    /// With [`LinkMode::Move`], what was taken is removed there once all of the import is durable in the store: the entries
+    /// of `index.json` that were imported, with what is about them, and the blobs that nothing left there refers to. If
+    /// any image fails, nothing is removed.
     pub link: LinkMode,
 }
 
@@ -24,7 +28,7 @@ impl Default for ImportOptions {
     }
 }
 
-const NO_FILES: &str = "--link reflink and --link hardlink are for the files of an image layout's folder";
+const NO_FILES: &str = "--move, --link reflink and --link hardlink are for image layouts in folders";
 
 impl ImportOptions {
     /// Whether a source can be imported so, as far as that can be said beforehand. An import looks itself, too.
@@ -39,10 +43,11 @@ impl ImportOptions {
     }
 
     pub(crate) fn check(&self, source: &dyn ImageSource) -> Result<()> {
-        if self.link.shares() && !source.has_files() {
-            return Err(Error::NotForThis { origin: source.origin(), why: NO_FILES });
+        match (self.link, source.as_layout()) {
+            (LinkMode::Move, Some(layout)) => moving::check(layout),
+            (link, None) if link.shares() => Err(Error::NotForThis { origin: source.origin(), why: NO_FILES }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn check_stream(&self, stream: &Stream) -> Result<()> {

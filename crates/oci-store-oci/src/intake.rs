@@ -79,6 +79,11 @@ struct Reached {
 }
 
 impl Image {
+    /// All that it consists of, and all that is about it, and of that.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.members.iter().map(|member| &member.key.0)
+    }
+
     fn path_to(&self, parent: Option<(usize, Role)>) -> Vec<Digest> {
         let mut path = Vec::new();
         let mut at = parent.and_then(|(at, _)| self.members.get(at));

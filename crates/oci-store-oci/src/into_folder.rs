@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -194,8 +194,7 @@ fn check_destination(to: &Path) -> Result<()> {
 
 /// Adds the images to the destination's `index.json`, alone: the folder itself is locked.
 fn list(to: &Path, temporary: &Temporary, plan: &Plan, sync: bool) -> Result<()> {
-    let folder = File::open(to).map_err(Error::io(to))?;
-    flock(&folder, FlockOperation::LockExclusive).map_err(io::Error::from).map_err(Error::io(to))?;
+    let _alone = lock_folder(to)?;
     let path = to.join("index.json");
     let before = match read_small(&path, Limits::default().index_json) {
         Ok(bytes) => Some(IndexJson::parse(&path, &bytes)?),
@@ -203,23 +202,21 @@ fn list(to: &Path, temporary: &Temporary, plan: &Plan, sync: bool) -> Result<()>
         Err(error) => return Err(error),
     };
     let index = with_images(before.clone().unwrap_or_else(|| IndexJson::new(Vec::new())), plan);
-    let write = |name: &str, bytes: &[u8]| {
-        let temporary = temporary.path.join(name);
-        let mut file = File::create(&temporary).map_err(Error::io(&temporary))?;
-        file.write_all(bytes).map_err(Error::io(&temporary))?;
-        if sync {
-            file.sync_all().map_err(Error::io(&temporary))?;
-        }
-        fs::rename(&temporary, to.join(name)).map_err(Error::io(to.join(name)))
-    };
     if !to.join("oci-layout").exists() {
-        write("oci-layout", OCI_LAYOUT)?;
+        temporary.replace(to, "oci-layout", OCI_LAYOUT, sync)?;
     }
     if before.as_ref() != Some(&index) {
         let text = serde_json::to_vec(&index).map_err(|error| Error::document(path.display(), error))?;
-        write("index.json", &text)?;
+        temporary.replace(to, "index.json", &text, sync)?;
     }
     if sync { sync_folder(to) } else { Ok(()) }
+}
+
+/// Keeps other exports, and moves, from a layout's `index.json` for as long as what is returned lives.
+pub(crate) fn lock_folder(layout: &Path) -> Result<File> {
+    let folder = File::open(layout).map_err(Error::io(layout))?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(io::Error::from).map_err(Error::io(layout))?;
+    Ok(folder)
 }
 
 /// The index with what is planned in it: each image in the place of the first entry of its name, or at the end.

@@ -68,13 +68,26 @@ impl Layout {
 
     /// Whether it has the form that stores have.
     pub(crate) fn is_v1(&self) -> bool {
-        matches!(self.form, Form::V1(_))
+        self.blobs().is_some()
     }
 
     /// The folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The limits on its documents.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Its blobs, if it has the form that stores have.
+    pub(crate) fn blobs(&self) -> Option<&FolderCas> {
+        match &self.form {
+            Form::V1(cas) => Some(cas),
+            Form::Of2016 => None,
+        }
     }
 
     fn refs_of_2016(&self) -> Result<Vec<Entry>> {
@@ -137,8 +150,8 @@ impl ImageSource for Layout {
         self.limits.manifest
     }
 
-    fn has_files(&self) -> bool {
-        true
+    fn as_layout(&self) -> Option<&Layout> {
+        Some(self)
     }
 }
 

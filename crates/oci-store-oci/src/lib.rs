@@ -33,6 +33,7 @@ mod maintain;
 pub mod media_type;
 mod members;
 mod merge;
+mod moving;
 mod note;
 mod place;
 mod platform;

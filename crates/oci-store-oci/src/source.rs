@@ -73,9 +73,9 @@ pub trait ImageSource: Debug + Sync {
         MAX_DOCUMENT
     }
 
-    /// Whether each blob here is a file of its own, which [`fetch`](Self::fetch) opens.
-    fn has_files(&self) -> bool {
-        false
+    /// The image layout in a folder that it is, if it is one: there each blob is a file of its own.
+    fn as_layout(&self) -> Option<&Layout> {
+        None
     }
 }
 
@@ -100,8 +100,8 @@ impl<S: ImageSource + ?Sized> ImageSource for &S {
         (**self).max_manifest()
     }
 
-    fn has_files(&self) -> bool {
-        (**self).has_files()
+    fn as_layout(&self) -> Option<&Layout> {
+        (**self).as_layout()
     }
 }
 

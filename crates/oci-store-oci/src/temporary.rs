@@ -1,18 +1,17 @@
-//! A folder for what an export has not finished yet, beside where it is to go.
+//! A folder in a layout for what is not whole yet: of an export into it, or of a move out of it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{Error, Result};
 
-/// The beginning of the names of folders in which exports put blobs that are not whole yet.
+/// The beginning of the names of such folders.
 pub(crate) const TEMPORARY: &str = ".oci-store-export-";
 
-/// A folder of one export in the destination, for what is not whole yet. It is locked as long as the export lives,
-/// so that the next one knows which are left by the dead.
+/// Such a folder. It is locked as long as its export lives, so that the next one knows which are left by the dead.
 pub(crate) struct Temporary {
     pub(crate) path: PathBuf,
     _lock: File,
@@ -26,6 +25,17 @@ impl Temporary {
         // Waits: another export may be looking at this very moment whether it is one of the dead.
         flock(&lock, FlockOperation::LockShared).map_err(io::Error::from).map_err(Error::io(to))?;
         Ok(Self { path: folder.keep(), _lock: lock })
+    }
+
+    /// Writes a file of the layout `to` anew, atomically; with `sync`, its content is durable before it is seen.
+    pub(crate) fn replace(&self, to: &Path, name: &str, bytes: &[u8], sync: bool) -> Result<()> {
+        let temporary = self.path.join(name);
+        let mut file = File::create(&temporary).map_err(Error::io(&temporary))?;
+        file.write_all(bytes).map_err(Error::io(&temporary))?;
+        if sync {
+            file.sync_all().map_err(Error::io(&temporary))?;
+        }
+        fs::rename(&temporary, to.join(name)).map_err(Error::io(to.join(name)))
     }
 
     /// Removes what dead exports left. A folder made in this very moment is empty, and not locked yet: it is only

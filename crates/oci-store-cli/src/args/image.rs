@@ -31,6 +31,10 @@ pub(crate) struct Import {
     /// How blobs come out of a layout's folder
     #[arg(long, value_name = "HOW", value_enum, default_value_t = How::Auto)]
     pub(crate) link: How,
+    /// Remove what was taken from the layout's folder when all is in the store: its entries in index.json, and the blobs
+    /// that nothing left there refers to. Blobs come by hard links, where that can be. Not while another tool writes there
+    #[arg(long = "move", conflicts_with = "link")]
+    pub(crate) moves: bool,
     /// The most bytes that a manifest may have; up to 64 MiB
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = at_most(Limits::OWN.manifest))]
     pub(crate) max_manifest: ByteSize,
@@ -68,6 +72,10 @@ impl From<How> for LinkMode {
 }
 
 impl Import {
+    pub(crate) fn link(&self) -> LinkMode {
+        if self.moves { LinkMode::Move } else { self.link.into() }
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits { manifest: self.max_manifest.as_u64(), index_json: self.max_index.as_u64() }
     }

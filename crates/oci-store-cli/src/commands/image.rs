@@ -15,7 +15,7 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
         platform: args.platform.clone(),
         referrers: !args.no_referrers,
         allow_incomplete: args.allow_incomplete,
-        link: args.link.into(),
+        link: args.link(),
     };
     let (mut failed, mut places, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     // The sources first: a mistake there should not leave an empty store.

@@ -107,6 +107,11 @@ pub(super) fn make_old(_: &Lab, case: &Case) -> Result<()> {
     fs::write(&path, config.to_string()).with_context(|| path.display().to_string())
 }
 
+/// Puts a layout that a command may change where exports go.
+pub(super) fn source_in_destination(lab: &Lab, case: &Case) -> Result<()> {
+    super::copy(&lab.input().join("one"), &case.destination())
+}
+
 /// Writes `index.json` as another tool would.
 pub(super) fn write_foreign(_: &Lab, case: &Case) -> Result<()> {
     let path = case.store().join("index.json");

@@ -53,6 +53,14 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     Scenario { name: "import-20", command: "import {twenty}", undo: Some(&["rm twenty", "gc"]), ..PLAIN },
     Scenario { name: "import-archive", command: "import {archive}", undo: Some(&["rm one", "gc"]), ..PLAIN },
     Scenario { name: "import-link", command: "import --link hardlink {one}", undo: Some(&["rm one", "gc"]), ..PLAIN },
+    // What lies in the destination is the source here: after a kill it has to be as whole as a destination.
+    Scenario {
+        name: "import-move",
+        by_hand: Some(lab::source_in_destination),
+        command: "import --all --move {to}",
+        undo: None,
+        ..PLAIN
+    },
     Scenario { name: "reimport", setup: &["import {one}"], command: "import {one}", ..PLAIN },
     // Its blobs are still there, and nothing keeps them.
     Scenario {
