@@ -34,7 +34,7 @@ impl Note {
     }
 }
 
-fn digest_of(text: &[u8]) -> Option<Digest> {
+pub(crate) fn digest_of(text: &[u8]) -> Option<Digest> {
     let mut hasher = Hasher::new(Algorithm::Sha256)?;
     hasher.update(text);
     Some(hasher.finish())

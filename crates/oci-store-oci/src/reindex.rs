@@ -234,14 +234,24 @@ fn is_read(view: View<'_>, document: &Descriptor) -> oci_store_base::Result<bool
 fn read_rest(rebuild: &Rebuild<'_>) -> Result<()> {
     let mut after = None;
     loop {
-        let page = rebuild.view(|view| view.blobs(&BlobFilter::default(), after.as_ref(), GROUP))?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(last.digest.clone());
+        let (last, unread) = rebuild.view(|view| {
+            let mut page = view.blobs(&BlobFilter::default(), after.as_ref(), GROUP)?;
+            let last = page.last().map(|blob| blob.digest.clone());
+            let mut failed = Ok(());
+            page.retain(|blob| {
+                view.edges(&blob.digest).map(|edges| edges.is_none()).unwrap_or_else(|error| {
+                    failed = Err(error);
+                    false
+                })
+            });
+            failed.map(|()| (last, page))
+        })?;
+        if last.is_none() {
+            return Ok(());
+        }
+        after = last;
         let (mut found, mut known) = (Vec::new(), HashMap::new());
-        for blob in page {
-            if rebuild.view(|view| view.edges(&blob.digest))?.is_some() {
-                continue;
-            }
+        for blob in unread {
             let read = name_unread(rebuild, blob).and_then(|root| match root {
                 Some(root) => read_below(rebuild, &root, &mut known, &mut found).map(drop),
                 None => Ok(()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use oci_store_base::View;
-use oci_store_cas::{Algorithm, Hasher};
+use oci_store_cas::{Algorithm, Digest, Hasher};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -125,17 +125,7 @@ fn has_end(path: &Path) -> bool {
 
 /// Reads a store's own `index.json`: never [`Found::Nothing`]. What is `noted` to be ours is not parsed.
 pub(crate) fn read_own(path: &Path, noted: Option<&Note>) -> Result<Found> {
-    let read = || {
-        let (look, text) = read_text(path)?;
-        if let Some(note) = noted.filter(|note| note.is_of(&text)) {
-            return Ok(Found::Ours(Ours { generation: note.generation, look, text }));
-        }
-        let index = IndexJson::parse_own(path, &text)?;
-        let generation = generation_of(&index);
-        let is_ours = is_ours(generation, &index);
-        Ok(if is_ours { Found::Ours(Ours { generation, look, text }) } else { Found::Foreign { generation, index } })
-    };
-    settled(read)?.ok_or_else(|| Error::document(path.display(), "it changes all the time"))
+    settled(path, noted, || read_text(path))?.ok_or_else(|| Error::document(path.display(), "it changes all the time"))
 }
 
 pub(crate) fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
@@ -147,15 +137,28 @@ pub(crate) fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
 
 /// Reads until it is ours, or is twice the same. Some tools write the file in place: what is read in that moment may
 /// begin as the file did before and end as it does now, and even be an index.
-fn settled(mut read: impl FnMut() -> Result<Found>) -> Result<Option<Found>> {
-    let mut found = read()?;
-    for _ in 0..10 {
-        let Found::Foreign { index: before, .. } = &found else { return Ok(Some(found)) };
-        let again = read()?;
-        if matches!(&again, Found::Foreign { index, .. } if index == before) {
-            return Ok(Some(again));
+fn settled(
+    path: &Path,
+    noted: Option<&Note>,
+    mut read: impl FnMut() -> Result<(Look, Vec<u8>)>,
+) -> Result<Option<Found>> {
+    // Of what was read before, not the text: both may be long.
+    let mut before: Option<(Option<Digest>, u64, IndexJson)> = None;
+    for _ in 0..=10 {
+        let (look, text) = read()?;
+        if let Some(note) = noted.filter(|note| note.is_of(&text)) {
+            return Ok(Some(Found::Ours(Ours { generation: note.generation, look, text })));
         }
-        found = again;
+        let sum = note::digest_of(&text);
+        if let Some((_, generation, index)) = before.take().filter(|(same, ..)| *same == sum) {
+            return Ok(Some(Found::Foreign { generation, index }));
+        }
+        let index = IndexJson::parse_own(path, &text)?;
+        let generation = generation_of(&index);
+        if is_ours(generation, &index) {
+            return Ok(Some(Found::Ours(Ours { generation, look, text })));
+        }
+        before = Some((sum, generation, index));
     }
     Ok(None)
 }
@@ -196,22 +199,22 @@ fn checksum(generation: u64, list: impl FnOnce(&mut Hasher)) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn found(version: u64) -> Found {
-        let index = IndexJson { schema_version: version, ..IndexJson::new(Vec::new()) };
-        Found::Foreign { generation: 1, index }
+    fn text(version: u64) -> (Look, Vec<u8>) {
+        let look = Look::new(&tempfile::tempfile().unwrap().metadata().unwrap(), note::now());
+        (look, format!("{{\"schemaVersion\":2,\"manifests\":[],\"version\":{version}}}").into_bytes())
     }
 
     #[test]
     fn what_was_read_while_it_was_written_is_read_again() {
         let (torn, new) = (1, 2);
-        let mut reads = [torn, new, new, 3].map(found).into_iter();
-        let settled_on = settled(|| Ok(reads.next().unwrap())).unwrap();
-        assert!(matches!(settled_on, Some(Found::Foreign { index, .. }) if index.schema_version == new));
+        let mut reads = [torn, new, new, 3].map(text).into_iter();
+        let settled_on = settled(Path::new("index.json"), None, || Ok(reads.next().unwrap())).unwrap();
+        assert!(matches!(settled_on, Some(Found::Foreign { index, .. }) if index.other["version"] == new));
         assert_eq!(reads.count(), 1);
         let mut number = 0;
-        let restless = settled(|| {
+        let restless = settled(Path::new("index.json"), None, || {
             number += 1;
-            Ok(found(number))
+            Ok(text(number))
         });
         assert!(restless.unwrap().is_none());
     }
