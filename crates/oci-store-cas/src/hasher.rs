@@ -1,3 +1,5 @@
+use std::io::{self, Write};
+
 use digest::Digest as _;
 
 use crate::{Algorithm, Digest, Error, Result};
@@ -63,5 +65,17 @@ impl Hasher {
         };
         // A hash function's output has the length of its algorithm: there is no input that could reach this.
         digest.unwrap_or_else(|| unreachable!("a hash of the wrong length"))
+    }
+}
+
+/// Takes what is written; never fails.
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -106,8 +106,13 @@ fn take_annotations(fields: &mut Map<String, Value>) -> Vec<(String, String)> {
         Value::String(text) => Some((key, text)),
         _ => None,
     };
-    let annotations = std::mem::take(found).into_iter().filter_map(text).collect();
+    let mut annotations: Vec<_> = std::mem::take(found).into_iter().filter_map(text).collect();
+    annotations.shrink_to_fit();
     fields.remove("annotations");
+    if fields.is_empty() {
+        // A map that was emptied keeps its node, which is larger than all the rest of a descriptor.
+        *fields = Map::new();
+    }
     annotations
 }
 

@@ -6,13 +6,18 @@
 //! was changed on both sides, ours wins, with a warning. A name that is missing there is put back: other tools lose
 //! entries when two of them write at once. One that was removed here after the file was read stays removed.
 
-use oci_store_base::Condition;
+use std::collections::HashSet;
+
+use oci_store_base::{Condition, View};
 
 use crate::history::{self, By, Operation};
 use crate::intake::{Image, Intake};
 use crate::layout::Layout;
 use crate::source::ImageSource;
 use crate::{Descriptor, RefName, Result, Store, refs};
+
+/// Entries that are judged over one state.
+const GROUP: usize = 1024;
 
 /// What an entry is to become.
 enum Adopt {
@@ -24,15 +29,20 @@ enum Adopt {
 impl Store {
     /// Merges the `entries` of a file whose writer had read `generation`. The caller holds the projection's lock.
     pub(crate) fn merge(&self, generation: u64, entries: &[Descriptor]) -> Result<()> {
-        let mut wanted: Vec<(Adopt, &Descriptor)> = Vec::new();
-        for entry in entries {
-            let Some(adopt) = self.judge_entry(generation, entry)? else { continue };
-            // Of several new ones with one name the last stands for it, as for every reader.
-            if let Adopt::Ref(name) = &adopt {
-                wanted.retain(|(other, _)| !matches!(other, Adopt::Ref(other) if other == name));
-            }
-            wanted.push((adopt, entry));
+        let (mut wanted, mut names) = (Vec::new(), HashSet::new());
+        for group in entries.rchunks(GROUP) {
+            self.base().view(|view| {
+                for entry in group.iter().rev() {
+                    let Some(adopt) = self.judge_entry(view, generation, entry)? else { continue };
+                    // Of several new ones with one name the last stands for it, as for every reader.
+                    if !matches!(&adopt, Adopt::Ref(name) if !names.insert(name.clone())) {
+                        wanted.push((adopt, entry));
+                    }
+                }
+                Ok::<_, crate::Error>(())
+            })?;
         }
+        wanted.reverse();
         if wanted.is_empty() {
             return Ok(());
         }
@@ -88,30 +98,25 @@ impl Store {
     }
 
     /// What an entry is to become, or nothing, if it is nothing new.
-    fn judge_entry(&self, generation: u64, entry: &Descriptor) -> Result<Option<Adopt>> {
+    fn judge_entry(&self, view: View<'_>, generation: u64, entry: &Descriptor) -> Result<Option<Adopt>> {
         let name = entry.ref_name().map(str::parse::<RefName>);
         if let Some(Err(error)) = &name {
             tracing::warn!("{error}: kept without it, as a pin");
         }
         if let Some(Ok(name)) = name {
-            let newer = self.base().view(|view| {
-                let newer = is_newer(view, generation, &name, entry)?;
-                let ours = refs::get(view, &name)?;
-                if let Some(ours) = ours.filter(|ours| !newer && ours.target.digest != entry.digest) {
-                    let (here, there) = (ours.target.digest, &entry.digest);
-                    tracing::warn!("{name}: changed here and by another tool: it stays {here}, and is not {there}");
-                }
-                Ok::<_, crate::Error>(newer)
-            })?;
+            let newer = is_newer(view, generation, &name, entry)?;
+            let ours = refs::get(view, &name)?;
+            if let Some(ours) = ours.filter(|ours| !newer && ours.target.digest != entry.digest) {
+                let (here, there) = (ours.target.digest, &entry.digest);
+                tracing::warn!("{name}: changed here and by another tool: it stays {here}, and is not {there}");
+            }
             return Ok(newer.then_some(Adopt::Ref(name)));
         }
         let digest = &entry.digest;
-        let known = self.base().view(|view| {
-            let removed = refs::removed(view, &digest.to_string())?.is_some_and(|old| old.generation > generation);
-            let pinned = refs::unnamed(view, refs::PIN, digest)?.is_some();
-            Ok::<_, crate::Error>(removed || pinned || refs::unnamed(view, refs::REFERRER, digest)?.is_some())
-        })?;
-        if known {
+        if refs::removed(view, &digest.to_string())?.is_some_and(|old| old.generation > generation)
+            || refs::unnamed(view, refs::PIN, digest)?.is_some()
+            || refs::unnamed(view, refs::REFERRER, digest)?.is_some()
+        {
             return Ok(None);
         }
         if entry.annotation(refs::PINNED).is_some() {
@@ -129,7 +134,7 @@ fn is_about_something(source: &dyn ImageSource, entry: &Descriptor) -> bool {
 }
 
 /// Whether a named entry says something that is not known here and was not decided against.
-fn is_newer(view: oci_store_base::View<'_>, generation: u64, name: &RefName, entry: &Descriptor) -> Result<bool> {
+fn is_newer(view: View<'_>, generation: u64, name: &RefName, entry: &Descriptor) -> Result<bool> {
     if let Some(ours) = refs::get(view, name)? {
         return Ok(ours.target.digest != entry.digest && ours.generation <= generation);
     }

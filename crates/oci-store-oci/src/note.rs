@@ -2,13 +2,16 @@
 //! is read.
 
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oci_store_cas::{Algorithm, Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
+use crate::layout::open_regular;
 
 /// Two changes within so many nanoseconds may have the same time.
 const TICK: i64 = 20_000_000;
@@ -37,6 +40,13 @@ impl Note {
 pub(crate) fn digest_of(text: &[u8]) -> Option<Digest> {
     let mut hasher = Hasher::new(Algorithm::Sha256)?;
     hasher.update(text);
+    Some(hasher.finish())
+}
+
+/// The same of a file, which need not fit into memory.
+pub(crate) fn digest_at(path: &Path) -> Option<Digest> {
+    let (mut hasher, mut file) = (Hasher::new(Algorithm::Sha256)?, open_regular(path).ok()?);
+    io::copy(&mut file, &mut hasher).ok()?;
     Some(hasher.finish())
 }
 

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_store_base::{self as base, Lock, Mode};
+use oci_store_cas::Digest;
 use oci_store_cas::attack::{Guard, Point, reached, without};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::note::{self, Look, Note};
-use crate::shown::{Found, MOMENT, Ours, look_at, read_text, render};
+use crate::shown::{Found, MOMENT, look_at, render};
 use crate::{Error, Result, Store, refs};
 
 impl Store {
@@ -93,12 +94,17 @@ impl Store {
                 Found::Ours(ours) if ours.generation > known => {
                     self.merge(ours.generation, &ours.index(&self.index_json())?.manifests)?;
                 }
-                Found::Foreign { generation, index } => self.merge(*generation, &index.manifests)?,
+                Found::Foreign { generation, index, .. } => self.merge(*generation, &index.manifests)?,
                 _ => {}
             }
+            // Both may be long: what was found is dropped before what is to be is put together.
+            let (expected, is_nothing) = (found.digest(), matches!(found, Found::Nothing));
+            drop(found);
             let (generation, text) = self.base().view(render)?;
             reached(Point::Rendered);
-            match self.swap_in(generation, &text, &found)? {
+            // What was no use when it was looked at has had its moment.
+            let patience = if is_nothing { Duration::ZERO } else { MOMENT };
+            match self.swap_in(generation, &text, expected.as_ref(), patience)? {
                 None => return Ok(()),
                 // Somebody else wrote in that very moment.
                 Some(other) => found = other,
@@ -116,14 +122,21 @@ impl Store {
         if !path.exists() {
             return Ok(());
         }
-        if let Found::Foreign { generation, index } = look_at(&path, MOMENT, None)? {
+        if let Found::Foreign { generation, index, .. } = look_at(&path, MOMENT, None)? {
             self.merge(generation, &index.manifests)?;
         }
         fs::remove_file(&path).map_err(Error::io(&path))
     }
 
-    /// Puts `text` in the place of `index.json`. Returns what was there, if that is not what was `expected`.
-    fn swap_in(&self, generation: u64, text: &[u8], expected: &Found) -> Result<Option<Found>> {
+    /// Puts `text` in the place of `index.json`. Returns what was there, if another tool wrote it since the bytes with the
+    /// digest `expected` were read; a file without an end gets `patience`.
+    fn swap_in(
+        &self,
+        generation: u64,
+        text: &[u8],
+        expected: Option<&Digest>,
+        patience: Duration,
+    ) -> Result<Option<Found>> {
         let path = self.index_json();
         let temporary = self.write_own("index.", text, &self.swapped_path(), true)?;
         let written = fs::symlink_metadata(&temporary).map_err(Error::io(&temporary))?;
@@ -146,20 +159,8 @@ impl Store {
         if swapped.is_err() {
             return Ok(None);
         }
-        let is_expected = |expected: &Ours| read_text(&temporary).is_ok_and(|(_, text)| text == expected.text);
-        if matches!(expected, Found::Ours(expected) if is_expected(expected)) {
-            fs::remove_file(&temporary).map_err(Error::io(&temporary))?;
-            return Ok(None);
-        }
-        // What was no use when it was looked at has had its moment.
-        let patience = if matches!(expected, Found::Nothing) { Duration::ZERO } else { MOMENT };
-        let before = look_at(&temporary, patience, None)?;
-        let same = match (&before, expected) {
-            (Found::Foreign { index: a, .. }, Found::Foreign { index: b, .. }) => a == b,
-            (Found::Foreign { .. }, _) => false,
-            _ => true,
-        };
-        if !same && matches!(before, Found::Foreign { .. }) {
+        let is_expected = expected.is_some() && note::digest_at(&temporary).as_ref() == expected;
+        if !is_expected && let before @ Found::Foreign { .. } = look_at(&temporary, patience, None)? {
             // The file stays until it is merged: whoever comes after a crash in between takes it in.
             return Ok(Some(before));
         }
@@ -234,7 +235,7 @@ mod tests {
         fs::write(&blob, br#"{"schemaVersion":2}"#).unwrap();
         fs::write(store.index_json(), serde_json::to_vec(&theirs).unwrap()).unwrap();
         let (generation, text) = store.base().view(render).unwrap();
-        let swapped = store.swap_in(generation, &text, &found).unwrap();
+        let swapped = store.swap_in(generation, &text, found.digest().as_ref(), MOMENT).unwrap();
         assert!(matches!(swapped, Some(Found::Foreign { .. })));
         // Here the process dies.
         drop((store, swapped));

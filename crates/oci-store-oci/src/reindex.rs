@@ -153,7 +153,7 @@ fn listed_entries(root: &Path) -> Result<(u64, Vec<Dated>)> {
     let path = root.join("index.json");
     let (generation, index) = match read_own(&path, None) {
         Ok(Shown::Ours(ours)) => (ours.generation, ours.index(&path)?),
-        Ok(Shown::Foreign { generation, index }) => (generation, index),
+        Ok(Shown::Foreign { generation, index, .. }) => (generation, index),
         Ok(Shown::Nothing) => return Ok((0, Vec::new())),
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok((0, Vec::new())),
         Err(error) => return Err(error),

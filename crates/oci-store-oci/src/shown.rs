@@ -27,9 +27,20 @@ pub(crate) enum Found {
     /// Written by a store, and by nobody else since.
     Ours(Ours),
     /// Written by another tool, which has read, or not, what we wrote in `generation`.
-    Foreign { generation: u64, index: IndexJson },
+    Foreign { generation: u64, digest: Option<Digest>, index: IndexJson },
     /// Nothing, or nothing that can be read.
     Nothing,
+}
+
+impl Found {
+    /// Of the bytes, if there are some that can be read.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Ours(ours) => note::digest_of(&ours.text),
+            Self::Foreign { digest, .. } => digest.clone(),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// A file that is ours.
@@ -128,7 +139,7 @@ pub(crate) fn read_own(path: &Path, noted: Option<&Note>) -> Result<Found> {
     settled(path, noted, || read_text(path))?.ok_or_else(|| Error::document(path.display(), "it changes all the time"))
 }
 
-pub(crate) fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
+fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
     let looked = note::now();
     let file = open_regular(path).map_err(Error::io(path))?;
     let look = Look::new(&file.metadata().map_err(Error::io(path))?, looked);
@@ -143,22 +154,22 @@ fn settled(
     mut read: impl FnMut() -> Result<(Look, Vec<u8>)>,
 ) -> Result<Option<Found>> {
     // Of what was read before, not the text: both may be long.
-    let mut before: Option<(Option<Digest>, u64, IndexJson)> = None;
+    let mut before = None;
     for _ in 0..=10 {
         let (look, text) = read()?;
         if let Some(note) = noted.filter(|note| note.is_of(&text)) {
             return Ok(Some(Found::Ours(Ours { generation: note.generation, look, text })));
         }
-        let sum = note::digest_of(&text);
-        if let Some((_, generation, index)) = before.take().filter(|(same, ..)| *same == sum) {
-            return Ok(Some(Found::Foreign { generation, index }));
+        let digest = note::digest_of(&text);
+        if let Some(same) = before.take().filter(|before: &Found| before.digest() == digest) {
+            return Ok(Some(same));
         }
         let index = IndexJson::parse_own(path, &text)?;
         let generation = generation_of(&index);
         if is_ours(generation, &index) {
             return Ok(Some(Found::Ours(Ours { generation, look, text })));
         }
-        before = Some((sum, generation, index));
+        before = Some(Found::Foreign { generation, digest, index });
     }
     Ok(None)
 }
