@@ -207,7 +207,10 @@ fn a_destination_is_told_by_its_name(world: &World) {
         assert!(world.fails(2, words).contains(why), "{words}");
     }
     assert!(world.fails(1, "export v1 oci-archive:folder.tar").contains("is a folder"));
-    assert!(world.fails(1, "export v1 oci-archive:absent/x.tar").contains("absent"));
+    // A folder is made, as for a layout; not in the place of a file.
+    world.ok("export v1 oci-archive:absent/as-well/x.tar");
+    assert!(world.path("absent/as-well/x.tar").exists());
+    assert!(world.fails(1, "export v1 oci-archive:absent/as-well/x.tar/y.tar").contains("x.tar"));
     assert!(world.fails(4, "export v9 x.tar").contains("v9"));
     assert!(!world.path("x.tar").exists());
 }

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use oci_store::{Error, Place, Transport, base};
+use oci_store::{Error, Place, base};
 
 use crate::output::plain;
 use crate::suggest;
@@ -68,10 +68,7 @@ impl Failure {
 
     /// Says which source it is about, where it does not.
     pub(crate) fn about(mut self, source: &Place) -> Self {
-        let source = match source.transport {
-            Transport::Stream => "stdin".to_owned(),
-            _ => source.path.display().to_string(),
-        };
+        let source = if source.is_stream() { "stdin".to_owned() } else { source.path.display().to_string() };
         for line in self.lines.iter_mut().filter(|line| !line.text.contains(&source)) {
             line.text = format!("{source}: {}", line.text);
         }

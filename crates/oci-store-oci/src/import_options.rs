@@ -8,7 +8,7 @@ use crate::{Error, Result, Source, Stream, moving};
 /// How to import.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// Of several entries with one name, the one for this platform.
+    /// Of an index, the manifest for this platform alone; of several entries with one name, the one for it.
     pub platform: Option<PlatformSpec>,
     /// Whether what is about an image (signatures, SBOMs: whatever names it as its subject) comes along.
     pub referrers: bool,

@@ -37,6 +37,7 @@ pub(crate) fn write_file(
     progress: &dyn Progress,
 ) -> Result<Copied> {
     let (folder, target) = place(path)?;
+    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     let temporary = Temporary::make(&folder)?;
     let part = temporary.path.join("archive");
     let file = File::create(&part).map_err(Error::io(&part))?;

@@ -54,6 +54,16 @@ pub struct Place {
 }
 
 impl Place {
+    /// Whether this is standard input or output: `-`, `oci-archive:-`, `docker-archive:-`.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        match self.transport {
+            Transport::Stream => true,
+            Transport::OciArchive | Transport::DockerArchive => self.path.as_os_str() == "-",
+            Transport::Path | Transport::Oci => false,
+        }
+    }
+
     /// Reads `PATH`, `oci:DIR[:REF]`, `oci-archive:FILE[:REF]`, `docker-archive:FILE[:REF]` or `-`.
     ///
     /// As for skopeo, the ref begins behind the first colon of the path. What exists under the whole text is a path,

@@ -73,7 +73,7 @@ fn platform_of(source: &dyn ImageSource, manifest: &Descriptor) -> Result<Option
     Ok(Some(platform))
 }
 
-fn text_of(platform: &Platform) -> String {
+pub(crate) fn text_of(platform: &Platform) -> String {
     let variant = platform.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
     format!("{}/{}{variant}", platform.os(), platform.architecture())
 }

@@ -11,6 +11,7 @@ use oci_store_cas::{Blob, Digest, Hasher};
 
 use crate::archive::Opened;
 use crate::document::MAX_DOCUMENT;
+use crate::platform::{narrow, text_of};
 use crate::{Archive, Descriptor, Error, Layout, Place, Result, Stream, Transport};
 
 /// What a source lists: an image, mostly with a name.
@@ -148,7 +149,7 @@ pub enum Source<'s> {
 pub fn open(place: &Place, limits: Limits) -> Result<Source<'static>> {
     let Place { path, transport, .. } = place;
     let stream = |stream: Stream| Source::Stream(stream.of(*transport).with_limits(limits));
-    if *transport == Transport::Stream {
+    if place.is_stream() {
         return Ok(stream(Stream::new("stdin", std::io::stdin())));
     }
     let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
@@ -165,10 +166,10 @@ pub fn open(place: &Place, limits: Limits) -> Result<Source<'static>> {
 }
 
 /// Picks the one entry called `name`, or without a name the only one; of several with one name that of the
-/// `platform`, else the last.
+/// `platform`, else the last. With a `platform`, of an index the manifest for it.
 ///
 /// # Errors
-/// [`Error::NotInSource`], [`Error::SeveralInSource`].
+/// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoPlatform`].
 pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&PlatformSpec>) -> Result<Entry> {
     pick_from(source, &source.entries()?, name, platform)
 }
@@ -188,7 +189,10 @@ pub(crate) fn pick_from(
     let absent = |name: &str| Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names() };
     let Some(name) = name else {
         return match (names().as_slice(), entries) {
-            ([], [only]) => Ok(only.clone()),
+            ([], [only]) => match platform {
+                Some(platform) => for_platform(source, &source.origin(), only.clone(), platform),
+                None => Ok(only.clone()),
+            },
             ([only], _) => pick_from(source, entries, Some(only), platform),
             ([], []) => Err(absent("an image")),
             _ => Err(Error::SeveralInSource { origin: source.origin(), has: names() }),
@@ -201,17 +205,32 @@ pub(crate) fn pick_from(
         candidates = entries.iter().filter(|entry| entry.descriptor.digest == digest).collect();
         if candidates.is_empty() {
             // Not listed, but an entry may reach it: its parent knows its type and size.
-            return find_below(source, entries, &digest)
-                .map(|descriptor| Entry { name: None, descriptor })
-                .ok_or_else(|| absent(name));
+            let found = find_below(source, entries, &digest).map(|descriptor| Entry { name: None, descriptor });
+            let found = found.ok_or_else(|| absent(name))?;
+            return match platform {
+                Some(platform) => for_platform(source, name, found, platform),
+                None => Ok(found),
+            };
         }
     }
-    if let Some(platform) = platform
-        && candidates.len() > 1
-    {
-        candidates.retain(|entry| entry.descriptor.platform().is_some_and(|p| platform.matches(&p)));
+    let last = |candidates: &[&Entry]| candidates.last().map(|entry| (*entry).clone());
+    let entry = last(&candidates).ok_or_else(|| absent(name))?;
+    let Some(platform) = platform else { return Ok(entry) };
+    let is_for = |entry: &Entry| entry.descriptor.platform().is_some_and(|own| platform.matches(&own));
+    if candidates.len() == 1 && !is_for(&entry) {
+        return for_platform(source, name, entry, platform);
     }
-    candidates.last().map(|entry| (*entry).clone()).ok_or_else(|| absent(name))
+    let mut has: Vec<String> =
+        candidates.iter().filter_map(|entry| Some(text_of(&entry.descriptor.platform()?))).collect();
+    candidates.retain(|entry| is_for(entry));
+    has.dedup();
+    last(&candidates).ok_or_else(|| Error::NoPlatform { name: name.to_owned(), platform: platform.to_string(), has })
+}
+
+/// The same entry for one platform: of an index, its manifest.
+fn for_platform(source: &dyn ImageSource, name: &str, entry: Entry, platform: &PlatformSpec) -> Result<Entry> {
+    let descriptor = narrow(source, name, &entry.descriptor, platform)?;
+    Ok(Entry { name: entry.name, descriptor })
 }
 
 /// Looks for a digest among what the documents of a source point at, as far as they can be read.

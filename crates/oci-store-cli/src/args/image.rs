@@ -19,7 +19,7 @@ pub(crate) struct Import {
     /// Import all images that have a name
     #[arg(long)]
     pub(crate) all: bool,
-    /// Of several entries with one name, that of this platform [default: the last]
+    /// Of an index, the manifest for this platform alone; of several entries with one name, that of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<PlatformSpec>,
     /// Leave away what is about the image: signatures, SBOMs

@@ -1,7 +1,7 @@
 //! `import`.
 
 use oci_store::oci::source;
-use oci_store::{Error, ImportOptions, Selection, Transport, base};
+use oci_store::{Error, ImportOptions, Selection, base};
 use serde_json::json;
 
 use crate::args::Import;
@@ -84,7 +84,7 @@ fn check_places(args: &Import) -> Result<()> {
         let with = if args.all { "--all" } else { "--sref" };
         return wrong(format!("{place}: a ref in the source does not go with {with}"));
     }
-    if args.sources.iter().filter(|place| place.transport == Transport::Stream).count() > 1 {
+    if args.sources.iter().filter(|place| place.is_stream()).count() > 1 {
         return wrong("-: stdin can be read once".to_owned());
     }
     Ok(())
