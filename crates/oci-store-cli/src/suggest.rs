@@ -16,22 +16,40 @@ pub(crate) fn for_ref(context: &Context, name: &str) -> String {
     if names.is_empty() {
         return "; the store has no refs: `import` brings images".to_owned();
     }
-    match close(name, names).as_slice() {
-        [] => "; `list` shows all refs".to_owned(),
-        found => format!("; did you mean {}? (`list` shows all refs)", found.join(", ")),
+    match did_you_mean(&close(name, names)) {
+        None => "; `list` shows all refs".to_owned(),
+        Some(question) => format!("; {question} (`list` shows all refs)"),
     }
 }
 
 /// For all else, the command that helps, where there is one.
-pub(crate) fn for_error(error: &Error) -> Option<&'static str> {
-    match error {
+pub(crate) fn for_error(error: &Error) -> Option<String> {
+    if let Error::NotInSource { name, has, .. } = error {
+        return did_you_mean(&close(name, has.clone()));
+    }
+    let next = match error {
         Error::Base(base::Error::NoStore(_)) => Some("`import` makes one"),
+        Error::Base(base::Error::Config { .. }) => Some("move it away, and `reindex` makes it anew"),
         Error::Base(base::Error::BlobNotFound(_)) => Some("`blobs` lists those that are"),
         Error::Base(base::Error::Ambiguous { .. }) => Some("give more digits"),
         Error::RefConflict(_) => Some("`inspect` shows what it names"),
         error if error.is_no_space() => Some("`rm` and `gc` make room"),
         _ => None,
-    }
+    };
+    next.map(str::to_owned)
+}
+
+fn did_you_mean(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("did you mean {}?", names.join(", ")))
+}
+
+/// As Docker completes what a user writes: `docker.io/library/nginx:latest` for `nginx`.
+fn completed(name: &str) -> String {
+    let brief =
+        ["docker.io/", "index.docker.io/"].iter().find_map(|registry| name.strip_prefix(registry)).unwrap_or(name);
+    let brief = brief.strip_prefix("library/").unwrap_or(brief);
+    let has_tag = brief.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    if has_tag { brief.to_owned() } else { format!("{brief}:latest") }
 }
 
 /// From the folder alone: the error has been told, and nothing is to be waited for.
@@ -46,6 +64,7 @@ fn close(name: &str, names: Vec<String>) -> Vec<String> {
     if name.is_empty() || name.len() > LONGEST {
         return Vec::new();
     }
+    let whole = completed(name);
     // One wrong character in a short name, more in a longer one.
     let most = (name.chars().count() / 4).clamp(1, 4);
     let mut found: Vec<(usize, String)> = names
@@ -53,7 +72,8 @@ fn close(name: &str, names: Vec<String>) -> Vec<String> {
         .take(NAMES)
         .filter(|known| known.len() <= LONGEST || known.starts_with(name))
         .filter_map(|known| {
-            let distance = if known.starts_with(name) { 0 } else { strsim::osa_distance(name, &known) };
+            let is_same = known.starts_with(name) || completed(&known) == whole;
+            let distance = if is_same { 0 } else { strsim::osa_distance(name, &known) };
             (distance <= most).then_some((distance, known))
         })
         .collect();
@@ -78,6 +98,10 @@ mod tests {
         assert_eq!(found("ap"), ["app"]);
         assert_eq!(found("apq"), ["app"]);
         assert_eq!(found("registry.exmaple/team/servce:v1"), ["registry.example/team/service:v1"]);
+        for same in ["docker.io/library/nginx:1.27", "library/nginx:1.27", "index.docker.io/library/nginx:1.27"] {
+            assert_eq!(found(same), ["nginx:1.27"], "{same}");
+        }
+        assert_eq!(found("docker.io/library/app:latest"), ["app"]);
         for far in ["", "x", "postgres", "xyz", "a/b/c"] {
             assert_eq!(found(far), [""; 0], "{far}");
         }

@@ -12,7 +12,7 @@ use crate::destination::{Destination, ExportOptions, Exported, Outgoing, Plan, P
 use crate::document::children;
 use crate::platform::narrow;
 use crate::progress::{Progress, passed};
-use crate::refs::INCOMPLETE;
+use crate::refs::{INCOMPLETE, not_found};
 use crate::source::{Entry, ImageSource, pick, read_document};
 use crate::{Descriptor, Error, Layout, Reading, RefName, Result};
 
@@ -23,7 +23,7 @@ impl Layout {
     /// # Errors
     /// [`Error::RefNotFound`]; [`Ambiguous`](oci_store_base::Error::Ambiguous).
     pub fn find(&self, text: &str) -> Result<Descriptor> {
-        let absent = || Error::RefNotFound(text.to_owned());
+        let absent = || not_found(text);
         match pick(self, Some(text), None) {
             Ok(entry) => return Ok(entry.descriptor),
             Err(Error::NotInSource { .. }) => {}

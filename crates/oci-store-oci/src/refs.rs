@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use oci_store_base::{Condition, Data, Error as BaseError, Space, Txn, View};
-use oci_store_cas::Digest;
+use oci_store_cas::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -101,7 +101,7 @@ pub(crate) fn find(view: View<'_>, text: &str) -> Result<(Descriptor, bool)> {
     let info = match info {
         Ok(Some(info)) => info,
         Ok(None) | Err(BaseError::BlobNotFound(_) | BaseError::InvalidPrefix { .. }) => {
-            return Err(Error::RefNotFound(text.to_owned()));
+            return Err(not_found(text));
         }
         Err(error) => return Err(error.into()),
     };
@@ -115,6 +115,18 @@ pub(crate) fn find(view: View<'_>, text: &str) -> Result<(Descriptor, bool)> {
         None => info.media_type,
     };
     Ok((Descriptor::new(&media_type, info.digest, info.size), false))
+}
+
+/// That nothing is called so: a digest names a blob, and anything else a ref.
+pub(crate) fn not_found(text: &str) -> Error {
+    // Shorter ones may be meant as names.
+    const DIGITS: usize = 12;
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let of = |algorithm: &Algorithm| text.strip_prefix(algorithm.name())?.strip_prefix([':', '-']);
+    if Algorithm::ALL.iter().filter_map(of).any(is_hex) || (text.len() >= DIGITS && is_hex(text)) {
+        return BaseError::BlobNotFound(text.to_owned()).into();
+    }
+    Error::RefNotFound(text.to_owned())
 }
 
 pub(crate) fn page(view: View<'_>, prefix: &str, after: Option<&RefName>, limit: usize) -> Result<Vec<Ref>> {

@@ -1,5 +1,6 @@
 //! `log`, `undo`.
 
+use oci_store::Error;
 use oci_store::oci::{Change, Undone};
 use serde_json::json;
 
@@ -10,7 +11,13 @@ use crate::output;
 use crate::table::table;
 
 pub(crate) fn log(context: &Context, args: &Log) -> Result<()> {
-    let changes = context.store()?.log(args.name.as_ref(), args.limit)?;
+    let store = context.store()?;
+    let changes = store.log(args.name.as_ref(), args.limit)?;
+    if let Some(name) = args.name.as_ref().filter(|_| changes.is_empty())
+        && store.get_ref(name)?.is_none()
+    {
+        return Err(Error::RefNotFound(name.to_string()).into());
+    }
     let json = |change: &Change| {
         json!({
             "ref": change.name, "operation": change.operation.name(), "from": change.from,
