@@ -23,6 +23,7 @@ mod import;
 mod index_files;
 mod limits;
 mod look;
+mod mistakes;
 mod moving;
 mod namespaces;
 mod original;

@@ -89,10 +89,11 @@ pub(crate) struct Du {
     /// Refs; none: all
     #[arg(value_name = "REF", add = ArgValueCompleter::new(complete::refs))]
     pub(crate) refs: Vec<RefName>,
-    /// Also write a page with a picture of who shares what: one file that needs nothing else
+    /// Also write a page with a picture of who shares what: one file that needs nothing else; - for stdout, in the place of
+    /// the table
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) html: Option<PathBuf>,
-    /// Also write the picture alone
+    /// Also write the picture alone; - for stdout
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) svg: Option<PathBuf>,
 }

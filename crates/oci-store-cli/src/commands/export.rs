@@ -122,6 +122,11 @@ fn target_of(place: &Place, compression: Option<Compression>) -> Result<Target> 
         Transport::Oci => false,
         _ => true,
     };
+    let is_said = place.transport == Transport::Oci || by_name.is_some() || compression.is_some();
+    if !is_said && !path.exists() && is_called_otherwise(&path) {
+        let why = "archives are written as .tar, .tar.gz or .tar.zst";
+        return Err(wrong(place, &format!("{why}; a folder of that name is oci:{}", path.display())));
+    }
     if !is_archive {
         let text = path.to_string_lossy();
         let is_elsewhere = text.contains("://") || ELSEWHERE.iter().any(|transport| text.starts_with(transport));
@@ -136,7 +141,7 @@ fn target_of(place: &Place, compression: Option<Compression>) -> Result<Target> 
     }
     let form = if place.transport == Transport::DockerArchive { Form::Docker } else { Form::Oci };
     let packing = Packing { form, compression: compression.or(by_name).unwrap_or_default() };
-    if path.as_os_str() != "-" {
+    if !place.is_stream() {
         return Ok(Target::File(path, packing));
     }
     if io::stdout().is_terminal() {
@@ -160,6 +165,14 @@ fn compression_of(path: &Path) -> Option<Compression> {
     ];
     let name = path.file_name()?.to_string_lossy();
     ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, compression)| *compression)
+}
+
+/// Whether a name says that a file is an archive of a kind that is not written.
+fn is_called_otherwise(path: &Path) -> bool {
+    const ENDINGS: [&str; 6] = [".txz", ".tbz", ".tbz2", ".tlz", ".zip", ".7z"];
+    let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return false };
+    let is_tar = name.rsplit_once('.').is_some_and(|(stem, _)| stem.ends_with(".tar"));
+    is_tar || ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 fn all(context: &Context, reader: &Reader) -> Result<Vec<Outgoing>> {

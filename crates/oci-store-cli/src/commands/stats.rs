@@ -4,8 +4,8 @@ use oci_store::oci::questions::{Amount, ImageUsage};
 use serde_json::{Value, json};
 
 use crate::args::Du;
-use crate::context::Context;
-use crate::failure::Result;
+use crate::context::{Context, Shape};
+use crate::failure::{Failure, Result, code};
 use crate::table::table;
 use crate::{output, picture};
 
@@ -47,6 +47,10 @@ pub(crate) fn stats(context: &Context) -> Result<()> {
 }
 
 pub(crate) fn du(context: &Context, args: &Du) -> Result<()> {
+    let printed = [&args.html, &args.svg].into_iter().filter(|to| picture::is_stdout(to.as_deref())).count();
+    if printed == 2 {
+        return Err(Failure::new(code::USAGE, "--html and --svg: one of them can go to stdout"));
+    }
     let is_drawn = args.html.is_some() || args.svg.is_some();
     let usage = context.store()?.usage(&args.refs, is_drawn)?;
     args.html.as_deref().map_or(Ok(()), |to| picture::write_html(&usage, to))?;
@@ -58,6 +62,12 @@ pub(crate) fn du(context: &Context, args: &Du) -> Result<()> {
         })
     };
     let images: Vec<_> = usage.images.iter().map(image).collect();
+    if printed > 0 {
+        return Ok(());
+    }
+    if context.shape() == Shape::Names {
+        return context.print_named("ref", &images, String::new);
+    }
     let json = json!({ "images": images, "total": amount(usage.total), "freed": amount(usage.freed) });
     context.print(&json, || {
         let cell = |bytes: u64| format!("{:>10}", output::size(bytes));

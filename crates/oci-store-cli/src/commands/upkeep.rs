@@ -91,10 +91,15 @@ pub(crate) fn adopt(context: &Context, dir: &Path, verify: bool) -> Result<ExitC
     let bar = Bar::new(context, "adopt");
     let adopted = context.options().adopt(dir, verify, &bar)?;
     drop(bar);
+    let refs = adopted.store.refs("", None, usize::MAX)?;
+    if context.shape() == Shape::Names {
+        let names: Vec<&str> = refs.iter().map(|found| found.name.as_str()).collect();
+        context.print(&names, String::new)?;
+    }
     if let Some(report) = &adopted.report {
         return rebuilt(context, report);
     }
-    let refs = adopted.store.refs("", None, usize::MAX)?.len() as u64;
+    let refs = refs.len() as u64;
     let json = json!({ "already": true, "refs": refs });
     context.print(&json, || format!("{}: is a store already, {}\n", dir.display(), count(refs, "ref")))?;
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use std::path::Path;
 use oci_store::oci::questions::Usage;
 
 use crate::failure::{Failure, Result, code};
-use crate::output::plain;
+use crate::output::{self, plain};
 
 /// Writes an SVG document.
 pub(crate) fn write_svg(usage: &Usage, to: &Path) -> Result<()> {
@@ -21,7 +21,15 @@ pub(crate) fn write_html(usage: &Usage, to: &Path) -> Result<()> {
     write(to, &html::page(usage))
 }
 
+/// Whether a picture goes to stdout.
+pub(crate) fn is_stdout(to: Option<&Path>) -> bool {
+    to == Some(Path::new("-"))
+}
+
 fn write(to: &Path, text: &str) -> Result<()> {
+    if is_stdout(Some(to)) {
+        return output::print(text);
+    }
     std::fs::write(to, text).map_err(|error| Failure::new(code::ERROR, format!("{}: {error}", to.display())))
 }
 
