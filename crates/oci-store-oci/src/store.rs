@@ -142,7 +142,7 @@ impl Store {
     /// Finds what `text` names: a ref, a digest, or the beginning of one.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`]; [`base::Error::Ambiguous`].
+    /// [`Error::RefNotFound`]; of a digest, [`base::Error::BlobNotFound`] and [`base::Error::Ambiguous`].
     pub fn find(&self, text: &str) -> Result<Descriptor> {
         Ok(self.base.view(|view| refs::find(view, text))?.0)
     }
@@ -152,7 +152,7 @@ impl Store {
     /// missing passes that on. With [`Condition::Absent`], a ref that is there is an [`Error::RefConflict`].
     ///
     /// # Errors
-    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::Incomplete`], [`Error::RefConflict`],
+    /// As [`find`](Self::find); [`Error::Incomplete`], [`Error::RefConflict`],
     /// [`Error::NotShown`].
     pub fn tag(&self, target: &str, name: &RefName, condition: Condition) -> Result<Descriptor> {
         self.refresh()?;
@@ -221,7 +221,7 @@ impl Store {
     /// Keeps a blob, and all that it reaches, without a name. Says whether it was news. Idempotent.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::Incomplete`],
+    /// As [`find`](Self::find); [`Error::Incomplete`],
     /// [`Error::NotShown`].
     pub fn pin(&self, target: &str) -> Result<(Digest, bool)> {
         self.refresh()?;
@@ -244,7 +244,7 @@ impl Store {
     /// Takes back a pin. Says whether there was one. Idempotent.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`], [`base::Error::Ambiguous`], [`Error::NotShown`].
+    /// As [`find`](Self::find); [`Error::NotShown`].
     pub fn unpin(&self, target: &str) -> Result<(Digest, bool)> {
         self.refresh()?;
         let unpin = || {

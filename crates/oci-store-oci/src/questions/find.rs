@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::document::Role;
+use crate::media_type::{is_document, is_index};
 use crate::source::{PlatformSpec, read_document};
 use crate::threads::side_by_side;
 use crate::{Descriptor, Result, Store, refs};
@@ -147,7 +148,11 @@ impl Store {
             let record = self.base().view(|view| view.data(Space::Store, refs::REF, &found.name))?;
             let entry = record.and_then(|data| serde_json::from_slice::<Record>(&data.value).ok());
             said.entries.extend(entry.map(|record| record.entry));
-            for blob in blobs().filter(|blob| blob.is_document) {
+            // Of a manifest, it is the config that says the platform.
+            let is_manifest = |media_type: &str| is_document(media_type) && !is_index(media_type);
+            let is_telling =
+                |blob: &super::graph::Blob| !query.annotations.is_empty() || !is_manifest(graph.media_type(blob));
+            for blob in blobs().filter(|blob| blob.is_document && is_telling(blob)) {
                 if let Some(bytes) = read_document(&source, &named(blob))? {
                     let document: Document =
                         serde_json::from_slice(&bytes).map_err(|error| crate::Error::document(&blob.digest, error))?;

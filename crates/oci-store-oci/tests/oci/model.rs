@@ -192,7 +192,9 @@ fn step(
                     assert!(!lacks);
                     model.refs.insert(to.to_owned(), (image.clone(), false));
                 }
-                Err(Error::RefNotFound(_)) => assert!(!model.there.contains(&image.digest)),
+                Err(Error::Base(oci_store_base::Error::BlobNotFound(_))) => {
+                    assert!(!model.there.contains(&image.digest))
+                }
                 Err(error) => assert!(lacks && matches!(error, Error::Incomplete(_)), "{error}"),
             }
             format!("tag {} {to}", image.digest)

@@ -30,7 +30,7 @@ fn picking() {
     assert_eq!(pick_for(None, None).unwrap(), b.digest, "the only name, and the last of it");
     assert_eq!(pick_for(Some("v1"), Some("linux/amd64")).unwrap(), a.digest);
     assert_eq!(pick_for(Some("v1"), Some("linux/arm64")).unwrap(), b.digest);
-    assert!(matches!(pick_for(Some("v1"), Some("linux/riscv64")), Err(Error::NotInSource { .. })));
+    assert!(matches!(pick_for(Some("v1"), Some("linux/riscv64")), Err(Error::NoPlatform { .. })));
     assert!(matches!(pick_for(Some("v2"), None), Err(Error::NotInSource { .. })));
     assert_eq!(pick_for(Some(&a.digest.to_string()), None).unwrap(), a.digest);
     // By digest, of what is only reached; a bad image beside it does no harm.

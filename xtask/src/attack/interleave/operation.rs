@@ -62,7 +62,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "tag-collected",
         args: |at| words(&["tag", &at.digest("image-4"), "again"]),
-        refusals: NO_REF,
+        refusals: NO_BLOB,
         sets: Some(("again", "image-4")),
         ..PLAIN
     },
@@ -86,7 +86,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "pin-collected",
         args: |at| words(&["pin", &at.digest("image-4")]),
-        refusals: NO_REF,
+        refusals: NO_BLOB,
         pins: Some("image-4"),
         ..PLAIN
     },
@@ -111,7 +111,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "export-collected",
         args: |at| words(&["export", "--sref", &at.digest("image-4"), "--dref", "out", &out(at)]),
-        refusals: NO_REF,
+        refusals: NO_BLOB,
         exports: &["image-4"],
         ..PLAIN
     },
