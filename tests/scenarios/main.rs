@@ -32,6 +32,7 @@ mod paths;
 mod places;
 mod questions;
 mod refs;
+mod resume;
 mod space;
 mod stopped;
 mod stream;

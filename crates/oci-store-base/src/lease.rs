@@ -102,8 +102,13 @@ impl LeaseGuard {
         let mut writer = BlobWriter::new(self.batch()?, Expect::digest(digest.clone()).size(size))?;
         write(&mut writer)?;
         writer.finish()?;
-        self.state().staged.insert(digest.clone(), size);
+        self.note_staged(digest.clone(), size);
         Ok(())
+    }
+
+    /// Notes a blob that is sealed in the batch.
+    pub(crate) fn note_staged(&self, digest: Digest, size: u64) {
+        self.state().staged.insert(digest, size);
     }
 
     /// Copies a blob whose digest nobody has said into the lease's batch, and names it; returns its SHA-256 and size.
@@ -283,7 +288,7 @@ impl LeaseGuard {
         Ok(true)
     }
 
-    fn batch(&self) -> Result<&dyn Batch> {
+    pub(crate) fn batch(&self) -> Result<&dyn Batch> {
         if let Some(batch) = self.batch.get() {
             return Ok(&**batch);
         }

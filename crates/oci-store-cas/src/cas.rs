@@ -83,6 +83,29 @@ pub trait Batch: Debug + Send + Sync {
     /// Begins a blob that no reader can see.
     fn stage(&self) -> Result<Box<dyn Stage + '_>>;
 
+    /// Begins the blob that is to be `digest`. What a death leaves of it can be [taken over](Batch::take_over), by backends
+    /// that know how.
+    fn stage_as(&self, digest: &Digest) -> Result<Box<dyn Stage + '_>> {
+        let _ = digest;
+        self.stage()
+    }
+
+    /// Takes over what the batch called `dead` has of blobs of known digests, sealed or not, if it is no more bytes than `most`
+    /// says of each. Each goes as a whole, to one of all who try. The caller knows that nobody uses that batch, but to do the
+    /// same or to discard it.
+    fn take_over(&self, dead: &str, most: &dyn Fn(&Digest) -> Option<u64>) -> Result<()> {
+        let _ = (dead, most);
+        Ok(())
+    }
+
+    /// Goes on with a blob of which something was taken over; `None` if nothing was, or if it was asked for before. Nothing
+    /// is known of the bytes that are there: the caller hashes them through [`Stage::reader`], and writes behind them.
+    /// [`BlobWriter::resume`](crate::BlobWriter::resume) does.
+    fn resume(&self, digest: &Digest) -> Result<Option<Box<dyn Stage + '_>>> {
+        let _ = digest;
+        Ok(None)
+    }
+
     /// Makes the content of every sealed blob durable, then makes it visible under its name: all that
     /// were sealed so far and not persisted yet. Each blob appears atomically, the batch as a whole does not. A
     /// blob that is there already is replaced by the same bytes. After an error, call nothing but drop: what

@@ -62,12 +62,33 @@ impl<'b> BlobWriter<'b> {
     /// # Errors
     /// [`Error::UnknownAlgorithm`] if its digest can't be checked; what [`Batch::stage`] returns.
     pub fn new(batch: &'b dyn Batch, expect: Expect) -> Result<Self> {
-        let hasher = match &expect.digest {
-            Some(digest) => Hasher::for_digest(digest)?,
-            None => Hasher::new(expect.algorithm)
-                .ok_or_else(|| Error::Stream(io::Error::other(format!("can't compute {}", expect.algorithm))))?,
+        let (hasher, stage) = match &expect.digest {
+            Some(digest) => (Hasher::for_digest(digest)?, batch.stage_as(digest)?),
+            None => {
+                let unknown = || Error::Stream(io::Error::other(format!("can't compute {}", expect.algorithm)));
+                (Hasher::new(expect.algorithm).ok_or_else(unknown)?, batch.stage()?)
+            }
         };
-        Ok(Self { stage: batch.stage()?, hasher, expect, written: 0, broken: false })
+        Ok(Self { stage, hasher, expect, written: 0, broken: false })
+    }
+
+    /// Goes on with a blob of known digest of which the batch has [taken over](Batch::take_over) the beginning, and hashes what
+    /// is there; [`written`](Self::written) tells how much that is. `None` if there is nothing.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new) and [`copy`](Self::copy).
+    pub fn resume(
+        batch: &'b dyn Batch,
+        digest: &Digest,
+        size: u64,
+        passed: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Option<Self>> {
+        let hasher = Hasher::for_digest(digest)?;
+        let Some(stage) = batch.resume(digest)? else { return Ok(None) };
+        let expect = Expect::digest(digest.clone()).size(size);
+        let mut writer = Self { stage, hasher, expect, written: 0, broken: false };
+        writer.hash_staged(passed)?;
+        Ok(Some(writer))
     }
 
     /// Bytes written so far.

@@ -12,6 +12,8 @@ mod errors;
 mod folder;
 #[path = "cas/hasher.rs"]
 mod hasher;
+#[path = "cas/left.rs"]
+mod left;
 #[path = "cas/link.rs"]
 mod link;
 #[path = "cas/suite.rs"]

@@ -12,6 +12,8 @@ use signal_hook::iterator::Signals;
 /// The signal that came, or 0.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
+static AT_ONCE: AtomicBool = AtomicBool::new(false);
+
 /// From now on, Ctrl-C (or SIGTERM, or SIGHUP) asks the command to end and clean up. What has not ended a second
 /// later, or is asked again, is ended: that is safe at any instruction, and leaves the next gc a little to do.
 pub(crate) fn install() {
@@ -32,8 +34,18 @@ pub(crate) fn outlive_file_limit() {
     }
 }
 
+/// From now on, a command that is asked to end does so at once, as by a kill, and what it was at stays as it is: for who
+/// is to go on with it.
+pub(crate) fn end_at_once() {
+    AT_ONCE.store(true, Ordering::Relaxed);
+}
+
 fn watch(mut signals: Signals) {
     for signal in signals.forever() {
+        if AT_ONCE.load(Ordering::Relaxed) {
+            // Nothing is told to stop, and so nothing is cleaned up.
+            std::process::exit(code_of(signal).into());
+        }
         if SIGNAL.swap(signal, Ordering::Relaxed) != 0 {
             std::process::exit(code().into());
         }
@@ -60,6 +72,10 @@ pub(crate) fn is_interrupted() -> bool {
 pub(crate) fn code() -> u8 {
     match SIGNAL.load(Ordering::Relaxed) {
         0 => 128 + SIGINT as u8,
-        signal => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX)),
+        signal => code_of(signal),
     }
+}
+
+fn code_of(signal: i32) -> u8 {
+    128_u8.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX))
 }

@@ -254,6 +254,7 @@ impl Content for InMemory<'_> {
 /// A member's bytes. It has a position of its own: any number of them are read side by side.
 struct Section<'f> {
     file: &'f File,
+    begin: u64,
     at: u64,
     end: u64,
 }
@@ -261,7 +262,7 @@ struct Section<'f> {
 impl<'f> Section<'f> {
     /// The scan has seen that the end is in the file, so that the sum can't overflow.
     fn new(file: &'f File, Extent { at, size }: Extent) -> Self {
-        Self { file, at, end: at.saturating_add(size) }
+        Self { file, begin: at, at, end: at.saturating_add(size) }
     }
 }
 
@@ -276,6 +277,11 @@ impl Read for Section<'_> {
 }
 
 impl Content for Section<'_> {
+    fn skip_to(&mut self, position: u64) -> io::Result<bool> {
+        self.at = self.begin.saturating_add(position).min(self.end);
+        Ok(true)
+    }
+
     fn size(&self) -> Option<u64> {
         Some(self.end.saturating_sub(self.at))
     }

@@ -9,7 +9,7 @@ use oci_store_cas::Digest;
 
 use crate::intake::{Bytes, Intake, State};
 use crate::progress::passed;
-use crate::source::check_size;
+use crate::source::{Content, check_size};
 use crate::threads::side_by_side;
 use crate::{Descriptor, Result};
 
@@ -31,7 +31,11 @@ impl<'i> Intake<'i> {
     /// What others are copying at this moment is left to them. When all else is here, it is given a row, so that those
     /// who wait for it may go on, and then theirs is waited for.
     pub(crate) fn copy(&mut self) -> Result<()> {
-        let left = self.copy_all(self.wanted(), &|this, wanted| this.copy_unless_claimed(wanted))?;
+        let wanted = self.wanted();
+        if self.resume {
+            self.lease.take_over(wanted.iter().map(|blob| (blob.digest.clone(), blob.size)))?;
+        }
+        let left = self.copy_all(wanted, &|this, wanted| this.copy_unless_claimed(wanted))?;
         if left.is_empty() {
             return Ok(());
         }
@@ -165,5 +169,25 @@ impl<'i> Intake<'i> {
         self.progress.begin(&descriptor.digest, descriptor.size);
         self.stage(descriptor, Bytes::Of(content))?;
         Ok(State::Here)
+    }
+
+    /// Goes on with what a dead import has left of a blob, and reads from the source what comes behind. `false`: there is
+    /// nothing, or it is not the blob's beginning; then the source stands at its own.
+    pub(crate) fn go_on(&self, descriptor: &Descriptor, content: &mut dyn Content) -> Result<bool> {
+        let passed = &mut |bytes| passed(self.progress, bytes);
+        let Descriptor { digest, size, .. } = descriptor;
+        let Some(resumed) = self.lease.resume(digest, *size, passed)? else { return Ok(false) };
+        let have = resumed.have();
+        let here = |error: std::io::Error| self.blame(oci_store_cas::Error::from(error).into());
+        if content.skip_to(have).map_err(here)? {
+            if resumed.finish(&mut *content, passed)? {
+                tracing::info!("{digest}: {have} of {size} bytes were there");
+                return Ok(true);
+            }
+            content.skip_to(0).map_err(here)?;
+        }
+        tracing::info!("{digest}: the {have} bytes that were there are no use");
+        self.progress.expect(0, *size);
+        Ok(false)
     }
 }

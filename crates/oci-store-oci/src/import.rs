@@ -81,7 +81,7 @@ impl Store {
         let mut run = Run::default();
         let imported = self.import_selected(source, selection, options, GROUP, &mut |wanted| {
             let lease = self.base().lease("import")?;
-            let intake = Intake::new(self, source, progress, &lease, false).link(options.link);
+            let intake = Intake::new(self, source, progress, &lease, false).with(options);
             self.import_group(intake, wanted, options, &mut run)
         })?;
         if let (LinkMode::Move, Some(layout)) = (options.link, source.as_layout())

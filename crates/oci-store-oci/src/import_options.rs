@@ -20,15 +20,20 @@ pub struct ImportOptions {
     /// of `index.json` that were imported, with what is about them, and the blobs that nothing left there refers to. If
     /// any image fails, nothing is removed.
     pub link: LinkMode,
+    /// Whether to go on with what imports that died have staged of blobs, as long as no gc has removed it. What is there is
+    /// hashed, and of the source only the rest is read; if the whole is not the blob, all of it.
+    pub resume: bool,
 }
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        Self { platform: None, referrers: true, allow_incomplete: false, link: LinkMode::Auto }
+        Self { platform: None, referrers: true, allow_incomplete: false, link: LinkMode::Auto, resume: false }
     }
 }
 
 const NO_FILES: &str = "--move, --link reflink and --link hardlink are for image layouts in folders";
+const NO_MIDDLE: &str = "--resume is for what can be read from its middle: image layouts in folders, and archives that are not compressed and no pipe";
+const NO_COPY: &str = "--resume is for copies: of --link reflink and --link hardlink nothing is left half done";
 
 impl ImportOptions {
     /// Whether a source can be imported so, as far as that can be said beforehand. An import looks itself, too.
@@ -43,6 +48,9 @@ impl ImportOptions {
     }
 
     pub(crate) fn check(&self, source: &dyn ImageSource) -> Result<()> {
+        if self.resume && matches!(self.link, LinkMode::Reflink | LinkMode::Hardlink) {
+            return Err(Error::NotForThis { origin: source.origin(), why: NO_COPY });
+        }
         match (self.link, source.as_layout()) {
             (LinkMode::Move, Some(layout)) => moving::check(layout),
             (link, None) if link.shares() => Err(Error::NotForThis { origin: source.origin(), why: NO_FILES }),
@@ -51,9 +59,11 @@ impl ImportOptions {
     }
 
     pub(crate) fn check_stream(&self, stream: &Stream) -> Result<()> {
-        if self.link.shares() {
-            return Err(Error::NotForThis { origin: stream.origin(), why: NO_FILES });
+        let refused = |why| Err(Error::NotForThis { origin: stream.origin(), why });
+        match self {
+            _ if self.link.shares() => refused(NO_FILES),
+            _ if self.resume => refused(NO_MIDDLE),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use oci_store_cas::attack::{Point, reached};
 
 use crate::check::Missing;
 use crate::document::{Child, MAX_DEPTH, Role, children};
+use crate::import_options::ImportOptions;
 use crate::media_type::is_document;
 use crate::progress::{Progress, passed};
 use crate::refs;
@@ -25,6 +26,8 @@ pub(crate) struct Intake<'i> {
     /// The source's blobs lie where the store's own are: they are verified in place.
     pub(crate) in_place: bool,
     link: LinkMode,
+    /// Go on with what dead imports have left of blobs.
+    pub(crate) resume: bool,
     documents: HashMap<Key, Arc<Vec<Child>>>,
     /// By digest and size.
     pub(crate) blobs: HashMap<(Digest, u64), Blob>,
@@ -105,12 +108,12 @@ impl<'i> Intake<'i> {
         in_place: bool,
     ) -> Self {
         let (documents, blobs, claims) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { store, source, progress, lease, in_place, link: LinkMode::Auto, documents, blobs, claims }
+        Self { store, source, progress, lease, in_place, link: LinkMode::Auto, resume: false, documents, blobs, claims }
     }
 
-    /// How blobs come out of the source's files.
-    pub(crate) fn link(self, link: LinkMode) -> Self {
-        Self { link, ..self }
+    /// With how blobs are to be taken.
+    pub(crate) fn with(self, options: &ImportOptions) -> Self {
+        Self { link: options.link, resume: options.resume, ..self }
     }
 
     /// Finds all that `root` reaches, and with `referrers` all that is about it, transitively.
@@ -254,10 +257,14 @@ impl<'i> Intake<'i> {
         match &mut content {
             _ if self.in_place => self.lease.adopt(digest, *size, passed)?,
             Bytes::Read(bytes) => self.lease.stage(digest, *size, bytes, passed)?,
-            Bytes::Of(content) => match content.as_file() {
-                Some(file) => self.lease.stage_file(digest, *size, file, self.link, passed)?,
-                None => self.lease.stage(digest, *size, content, passed)?,
-            },
+            Bytes::Of(content) => {
+                let is_done = self.resume && self.go_on(descriptor, &mut **content)?;
+                match content.as_file() {
+                    _ if is_done => {}
+                    Some(file) => self.lease.stage_file(digest, *size, file, self.link, passed)?,
+                    None => self.lease.stage(digest, *size, content, passed)?,
+                }
+            }
         }
         self.progress.blob_done();
         Ok(())

@@ -2,7 +2,7 @@
 //! `refs/NAME` and `blobs/ALGORITHM-HEX`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -166,6 +166,10 @@ impl Read for PlainFile {
 impl Content for PlainFile {
     fn as_file(&self) -> Option<&File> {
         Some(&self.0)
+    }
+
+    fn skip_to(&mut self, position: u64) -> io::Result<bool> {
+        self.0.seek(SeekFrom::Start(position)).map(|_| true)
     }
 }
 

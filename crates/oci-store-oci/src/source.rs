@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 
 use oci_spec::image::Platform;
@@ -30,6 +30,15 @@ pub trait Content: Read + Send {
         None
     }
 
+    /// Goes to a position, in bytes from the beginning; `false`: this can't be done here, and nothing was.
+    ///
+    /// # Errors
+    /// That it went wrong.
+    fn skip_to(&mut self, position: u64) -> io::Result<bool> {
+        let _ = position;
+        Ok(false)
+    }
+
     /// How many bytes there are to read, where that is known.
     fn size(&self) -> Option<u64> {
         self.as_file()?.metadata().ok().map(|meta| meta.len())
@@ -39,6 +48,10 @@ pub trait Content: Read + Send {
 impl Content for Box<dyn Blob> {
     fn as_file(&self) -> Option<&File> {
         (**self).as_file()
+    }
+
+    fn skip_to(&mut self, position: u64) -> io::Result<bool> {
+        self.seek(SeekFrom::Start(position)).map(|_| true)
     }
 
     fn size(&self) -> Option<u64> {

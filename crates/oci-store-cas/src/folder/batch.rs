@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;
 
-use super::flush::{Flush, Sent};
+use super::flush::{Flush, Sent, sync_others};
 use super::{FileBlob, FolderCas};
 use crate::{Access, Batch, Blob, Digest, Error, Result, Stage};
 
@@ -26,24 +26,51 @@ const ATTEMPTS: u32 = 1000;
 /// Files in `ingest/<name>/`. Of those that are sealed only the paths are held: there may be many.
 #[derive(Debug)]
 pub(super) struct FolderBatch {
-    cas: FolderCas,
+    pub(super) cas: FolderCas,
     folder: PathBuf,
     sealed: Mutex<BTreeMap<Digest, Staged>>,
+    /// What was taken over of dead batches, with its size.
+    left: Mutex<BTreeMap<Digest, (Staged, u64)>>,
     flush: Flush,
 }
 
 impl FolderBatch {
     pub(super) fn new(cas: FolderCas, name: &str) -> Self {
-        Self { folder: cas.ingest.join(name), cas, sealed: Mutex::default(), flush: Flush::default() }
+        Self {
+            folder: cas.ingest.join(name),
+            cas,
+            sealed: Mutex::default(),
+            left: Mutex::default(),
+            flush: Flush::default(),
+        }
     }
 
     fn sealed(&self) -> MutexGuard<'_, BTreeMap<Digest, Staged>> {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn new_path(&self) -> PathBuf {
+    pub(super) fn left(&self) -> MutexGuard<'_, BTreeMap<Digest, (Staged, u64)>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new path in the batch, whose name begins with the digest if one is to be found there.
+    pub(super) fn new_path(&self, digest: Option<&Digest>) -> PathBuf {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.folder.join(format!("{}-{number}.tmp", process::id()))
+        let name = format!("{}-{number}.tmp", process::id());
+        self.folder.join(match digest {
+            Some(digest) => format!("{}-{}-{name}", digest.algorithm(), digest.encoded()),
+            None => name,
+        })
+    }
+
+    pub(super) fn make_folder(&self) -> Result<()> {
+        self.cas.access.make_folder(&self.cas.ingest)?;
+        self.cas.access.make_folder(&self.folder)?;
+        Ok(())
+    }
+
+    fn stage_in(&self, (file, staged): (File, Staged)) -> Box<dyn Stage + '_> {
+        Box::new(FolderStage { batch: self, file, staged, sent: Sent::default() })
     }
 
     /// Another name for an open file, in the batch.
@@ -51,7 +78,7 @@ impl FolderBatch {
         // By the descriptor: under the name by which it was opened another file may lie now.
         let opened = format!("/proc/self/fd/{}", source.as_raw_fd());
         loop {
-            let path = self.new_path();
+            let path = self.new_path(None);
             match rustix::fs::linkat(CWD, &opened, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
                 Ok(()) => return Ok(Staged { path, is_link: true }),
                 Err(Errno::EXIST) => {}
@@ -72,10 +99,10 @@ impl FolderBatch {
         })
     }
 
-    fn create(&self) -> Result<(File, Staged)> {
+    fn create(&self, digest: Option<&Digest>) -> Result<(File, Staged)> {
         let mut attempts = 0;
         loop {
-            let path = self.new_path();
+            let path = self.new_path(digest);
             let mut options = OpenOptions::new();
             // O_EXCL: processes in different PID namespaces may share a number, and a dead one left its files.
             let created = options.read(true).write(true).create_new(true).mode(self.cas.access.file_mode()).open(&path);
@@ -88,8 +115,7 @@ impl FolderBatch {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == ErrorKind::NotFound && attempts < ATTEMPTS => {
                     attempts += 1;
-                    self.cas.access.make_folder(&self.cas.ingest)?;
-                    self.cas.access.make_folder(&self.folder)?;
+                    self.make_folder()?;
                 }
                 Err(error) => return Err(Error::io(path)(error)),
             }
@@ -99,8 +125,24 @@ impl FolderBatch {
 
 impl Batch for FolderBatch {
     fn stage(&self) -> Result<Box<dyn Stage + '_>> {
-        let (file, staged) = self.create()?;
-        Ok(Box::new(FolderStage { batch: self, file, staged, sent: Sent::default() }))
+        Ok(self.stage_in(self.create(None)?))
+    }
+
+    fn stage_as(&self, digest: &Digest) -> Result<Box<dyn Stage + '_>> {
+        Ok(self.stage_in(self.create(Some(digest).filter(|digest| digest.known_algorithm().is_some()))?))
+    }
+
+    fn take_over(&self, dead: &str, most: &dyn Fn(&Digest) -> Option<u64>) -> Result<()> {
+        self.take_files(dead, most)
+    }
+
+    fn resume(&self, digest: &Digest) -> Result<Option<Box<dyn Stage + '_>>> {
+        let Some((staged, _)) = self.left().remove(digest) else { return Ok(None) };
+        self.flush.begin(&self.folder)?;
+        let mut file = OpenOptions::new().read(true).write(true).open(&staged.path).map_err(Error::io(&staged.path))?;
+        sync_others(&staged.path, &file)?;
+        let end = file.seek(SeekFrom::End(0)).map_err(Error::io(&staged.path))?;
+        Ok(Some(Box::new(FolderStage { batch: self, file, staged, sent: Sent::until(end) })))
     }
 
     fn persist(&self) -> Result<()> {
@@ -140,6 +182,7 @@ impl Batch for FolderBatch {
 impl Drop for FolderBatch {
     fn drop(&mut self) {
         self.sealed().clear();
+        self.left().clear();
         // Not empty while another batch of this name has something in it. A failure leaves an empty folder.
         let _ = fs::remove_dir(&self.folder);
     }
@@ -147,11 +190,11 @@ impl Drop for FolderBatch {
 
 /// A file in `ingest`, which goes when this is dropped.
 #[derive(Debug)]
-struct Staged {
+pub(super) struct Staged {
     /// Empty once it is not ours any more.
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// It is another name of somebody's file.
-    is_link: bool,
+    pub(super) is_link: bool,
 }
 
 impl Staged {

@@ -99,6 +99,14 @@ fn sync(path: &Path, file: &File) -> Result<()> {
     file.sync_all().map_err(Error::io(path))
 }
 
+/// Makes a file durable that another process has written, and lets go of what memory has of it: what is read from here
+/// on comes from the disk, where that can be. An earlier write that failed, and that somebody else was told of, shows.
+pub(super) fn sync_others(path: &Path, file: &File) -> Result<()> {
+    sync(path, file)?;
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+    Ok(())
+}
+
 /// Sends what was written in a range on its way to the disk, and does not wait.
 fn on_its_way(file: &File, from: u64, length: u64) {
     // The kernel begins to write what is dirty there before it lets go of what is not. It is advice: it can't fail in a
@@ -116,6 +124,11 @@ pub(super) struct Sent {
 }
 
 impl Sent {
+    /// Of a file with so many bytes that are on the disk.
+    pub(super) fn until(end: u64) -> Self {
+        Self { written: end, sent: end }
+    }
+
     /// Notes that so many more bytes were written at the end.
     pub(super) fn wrote(&mut self, file: &File, bytes: u64) {
         self.written += bytes;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! blobs/sha256/2c26b46b…      whole, verified, read-only; renamed here when persisted
-//! ingest/<batch>/<n>.tmp      on their way; sealed ones too, until they are persisted
+//! ingest/<batch>/<n>.tmp      on their way; sealed ones too, until they are persisted. Before the number stands the
+//!                             digest that a blob is to have, if it is known: so another can go on with it
 //! ```
 //!
 //! Both folders must be on one file system. Nothing half-written ever lies under `blobs/`, and a file under it is
@@ -11,6 +12,7 @@
 mod access;
 mod batch;
 mod flush;
+mod left;
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, ReadDir};

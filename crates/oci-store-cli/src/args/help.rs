@@ -26,6 +26,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "oci-store import --all backup.tar               # all images that have a name",
             "oci-store import --platform linux/arm64 ./layout",
             "oci-store import --all --link hardlink ./layout # no second copy",
+            "oci-store import --all --resume ./layout        # goes on after a kill",
             "oci-store import --all --move ./layout          # what was taken goes from there",
             "oci-store import -                              # docker save nginx | oci-store import -",
             "oci-store import oci-archive:a.tar:v1 b.tar.zst # several, side by side",

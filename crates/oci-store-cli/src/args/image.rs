@@ -35,6 +35,10 @@ pub(crate) struct Import {
     /// that nothing left there refers to. Blobs come by hard links, where that can be. Not while another tool writes there
     #[arg(long = "move", conflicts_with = "link")]
     pub(crate) moves: bool,
+    /// Go on where an import was interrupted by a kill, a power cut or, if it had this flag too, Ctrl-C; what is there is
+    /// verified, and as long as no gc has removed it, only the rest is read
+    #[arg(long)]
+    pub(crate) resume: bool,
     /// The most bytes that a manifest may have; up to 64 MiB
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = at_most(Limits::OWN.manifest))]
     pub(crate) max_manifest: ByteSize,

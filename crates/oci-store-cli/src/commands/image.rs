@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::args::Import;
 use crate::context::Context;
 use crate::failure::{Failure, Result, code};
+use crate::interrupt;
 use crate::progress::Bar;
 
 pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
@@ -16,6 +17,7 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
         referrers: !args.no_referrers,
         allow_incomplete: args.allow_incomplete,
         link: args.link(),
+        resume: args.resume,
     };
     let (mut failed, mut places, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     // The sources first: a mistake there should not leave an empty store.
@@ -37,6 +39,9 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
         return Failure::all(failed);
     }
     let store = context.store_or_new()?;
+    if args.resume {
+        interrupt::end_at_once();
+    }
     let bar = Bar::new(context, "import");
     let (mut imported, mut cancelled) = (Vec::new(), None);
     for (place, outcome) in places.into_iter().zip(store.import_each(sources, &options, &bar)) {

@@ -112,6 +112,20 @@ pub(super) fn source_in_destination(lab: &Lab, case: &Case) -> Result<()> {
     super::copy(&lab.input().join("one"), &case.destination())
 }
 
+/// Leaves half of a layer staged, as an import of `one` does whose process dies.
+pub(super) fn leave_half(lab: &Lab, case: &Case) -> Result<()> {
+    let blobs = lab.input().join("one/blobs/sha256");
+    let mut layers = fs::read_dir(&blobs)?.collect::<Result<Vec<_>, _>>()?;
+    layers.retain(|blob| blob.metadata().is_ok_and(|meta| meta.len() == 5000));
+    let layer = layers.first().context("a layer of 5000 bytes")?;
+    let batch = case.store().join(".oci-store/ingest/dead-1-0");
+    fs::create_dir_all(&batch)?;
+    let name = format!("sha256-{}-1-0.tmp", layer.file_name().to_string_lossy());
+    let half = fs::read(layer.path())?.into_iter().take(2500).collect::<Vec<_>>();
+    fs::write(batch.join(name), half)?;
+    Ok(fs::write(case.store().join(".oci-store/leases/dead-1-0"), "pid=1 import\n")?)
+}
+
 /// Writes `index.json` as another tool would.
 pub(super) fn write_foreign(_: &Lab, case: &Case) -> Result<()> {
     let path = case.store().join("index.json");

@@ -53,6 +53,14 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     Scenario { name: "import-20", command: "import {twenty}", undo: Some(&["rm twenty", "gc"]), ..PLAIN },
     Scenario { name: "import-archive", command: "import {archive}", undo: Some(&["rm one", "gc"]), ..PLAIN },
     Scenario { name: "import-link", command: "import --link hardlink {one}", undo: Some(&["rm one", "gc"]), ..PLAIN },
+    // A process that died has left a half of a layer.
+    Scenario {
+        name: "import-resume",
+        by_hand: Some(lab::leave_half),
+        command: "import --resume {one}",
+        undo: None,
+        ..PLAIN
+    },
     // What lies in the destination is the source here: after a kill it has to be as whole as a destination.
     Scenario {
         name: "import-move",
