@@ -98,12 +98,14 @@ fn archives_that_are_not_written_are_refused(world: &World) {
 fn a_platform_that_an_image_is_not_for_is_refused(world: &World) {
     let mut layout = Builder::new(world.path("multi"));
     let (a, b) = (on(layout.image(&[b"for amd64"]), "amd64"), on(layout.image(&[b"for arm64"]), "arm64"));
-    let index = layout.index(&[a.clone(), b.clone()]);
+    let again = on(layout.image(&[b"for amd64, too"]), "amd64");
+    let index = layout.index(&[a.clone(), b.clone(), again]);
     layout.add(index.clone(), Some("app")).add(a.clone(), Some("one"));
     for words in ["--sref app multi", "--sref one multi", "--all multi"] {
         let ran = world.run(&format!("import --platform linux/nope {words}"));
         let error = ran.err();
         assert!(error.contains("not for linux/nope (it has: linux/amd64"), "{words}: {error}");
+        assert!(!error.contains("app: app") && error.lines().all(|line| line.matches("amd64").count() == 1), "{error}");
         assert_ne!(ran.code(), Some(0));
     }
     assert_eq!(world.refs(), []);

@@ -98,8 +98,11 @@ fn shorten(line: &str) -> String {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if let Error::Several { failed, .. } = error {
-            let lines = failed.into_iter().map(|(name, error)| format!("{name}: {error}").into()).collect();
-            return Self { code: code::ERROR, lines };
+            let line = |(name, error): (String, Error)| match error.to_string() {
+                named if named.starts_with(&format!("{name}: ")) => named.into(),
+                why => format!("{name}: {why}").into(),
+            };
+            return Self { code: code::ERROR, lines: failed.into_iter().map(line).collect() };
         }
         if let Error::NotWhole { path, problems } = error {
             let path = path.display();

@@ -21,7 +21,7 @@ pub(crate) fn narrow(
     target: &Descriptor,
     platform: &PlatformSpec,
 ) -> Result<Descriptor> {
-    let mut has = Vec::new();
+    let mut has: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
     let mut stack = vec![target.clone()];
     while let Some(descriptor) = stack.pop() {
@@ -44,6 +44,8 @@ pub(crate) fn narrow(
         let entries: Vec<Descriptor> = entries.map(|child| child.descriptor).collect();
         stack.extend(entries.into_iter().rev());
     }
+    let mut named = HashSet::new();
+    has.retain(|platform| named.insert(platform.clone()));
     Err(Error::NoPlatform { name: name.to_owned(), platform: platform.to_string(), has })
 }
 
