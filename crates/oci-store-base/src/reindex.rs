@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use oci_store_cas::{Blob, Cas, Digest};
-use oci_store_index::{self as index, IndexExt, ReadTxn, Visit, WriteTxn};
+use oci_store_index::{self as index, Index as _, IndexExt, ReadTxn, Visit, WriteTxn};
 
 use crate::replace::{Replacing, copy_rows, replace};
 use crate::schema;
@@ -313,6 +313,8 @@ impl OpenOptions {
             |_| true,
             |Replacing { old, new }| {
                 let mut lost = None;
+                // It may be damaged, which is why this is done.
+                let old = old.and_then(|old| old.check_readable().map(|()| old).map_err(Error::from));
                 let old = match old {
                     Ok(old) => Some(old),
                     Err(error) => note_loss(&mut lost, error).map(|()| None)?,

@@ -40,6 +40,10 @@ impl Index for Sealed {
         self.index.update(&mut |txn| body(&mut Writer { txn, sealed: self }))
     }
 
+    fn check_readable(&self) -> Result<()> {
+        self.index.check_readable()
+    }
+
     fn check(&self) -> Result<()> {
         self.index.check()?;
         // Every row, for its checksum.

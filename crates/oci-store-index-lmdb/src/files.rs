@@ -45,8 +45,22 @@ pub(crate) fn prepare(dir: &Path) -> Result<Prepared> {
             return Err(damaged(&path, "the file is damaged, or is not an LMDB file of this kind of machine"));
         }
         Header::Truncated => return Err(damaged(&path, "the file is damaged: it is shorter than its header says")),
+        Header::Damaged => return Err(damaged(&path, PAGES)),
     };
     Ok(Prepared { new, write })
+}
+
+const PAGES: &str = "the file is damaged: some of its pages are not what was written";
+
+/// Looks at every page of an environment that is open. The caller is inside a transaction, which keeps the pages of all states
+/// from then on from being used again.
+pub(crate) fn check(dir: &Path) -> Result<()> {
+    let path = dir.join(DATA);
+    let data = File::open(&path).map_err(at(&path))?;
+    match header::read_all(&data).map_err(at(&path))? {
+        Header::Sound => Ok(()),
+        _ => Err(damaged(&path, PAGES)),
+    }
 }
 
 /// Makes a new environment last: after this, a header of zeros is not what a power failure leaves.

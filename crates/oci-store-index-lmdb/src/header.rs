@@ -3,7 +3,8 @@
 //! ```text
 //! page    pgno u64 | pad u16 | flags u16 | lower, upper u16                            16 bytes
 //! meta    magic u32 | version u32 | address u64 | map size u64                         24
-//!         free list: page size u32, 36 bytes, root u64 | rows: 40 bytes, root u64      96
+//!         free list: page size u32, flags u16, 34 bytes, root u64                      48
+//!         rows: 4 bytes, flags u16, 34 bytes, root u64                                 48
 //!         last page u64 | transaction u64
 //! ```
 //! Pages 0 and 1 are metas; the one with the higher transaction counts. LMDB writes in the machine's byte order.
@@ -16,6 +17,8 @@ use crate::walk;
 
 const META: usize = 152;
 const FLAG_META: u16 = 8;
+/// The keys of the free list are numbers.
+const FLAG_NUMBERS: u16 = 8;
 const MAGIC: u32 = 0xBEEF_C0DE;
 const PAGE_SIZES: std::ops::RangeInclusive<u64> = 256..=65536;
 /// Stands for the root of an empty tree.
@@ -32,19 +35,30 @@ pub(crate) enum Header {
     Foreign,
     /// An environment that lacks pages which it refers to.
     Truncated,
+    /// An environment with pages that are not as LMDB takes them to be.
+    Damaged,
 }
 
 /// Looks that are lost to writers beside us are repeated. After so many there is one whose map is whole.
 const LOOKS: u32 = 20;
 
 pub(crate) fn read(file: &File) -> io::Result<Header> {
+    settled(file, |newest| Ok(newest.is_long(file)? || newest.is_sound(file)?))
+}
+
+/// The same, after a look at every page.
+pub(crate) fn read_all(file: &File) -> io::Result<Header> {
+    settled(file, |newest| newest.is_sound(file))
+}
+
+fn settled(file: &File, is_good: impl Fn(&Meta) -> io::Result<bool>) -> io::Result<Header> {
     for _ in 0..LOOKS {
         let (header, newest) = look(file)?;
         match newest {
-            Some(newest) if header == Header::Sound && !newest.is_whole(file)? => {
+            Some(newest) if header == Header::Sound && !is_good(&newest)? => {
                 // What was read may have been written anew meanwhile.
                 if look(file)?.1.is_some_and(|now| now.transaction == newest.transaction) {
-                    return Ok(Header::Truncated);
+                    return Ok(if newest.is_long(file)? { Header::Damaged } else { Header::Truncated });
                 }
             }
             _ => return Ok(header),
@@ -112,7 +126,9 @@ impl Meta {
         let u16_at = |at: usize| Some(u16::from_ne_bytes(page.get(at..at + 2)?.try_into().ok()?));
         let u32_at = |at: usize| Some(u32::from_ne_bytes(page.get(at..at + 4)?.try_into().ok()?));
         let u64_at = |at: usize| Some(u64::from_ne_bytes(page.get(at..at + 8)?.try_into().ok()?));
-        if u16_at(10)? & FLAG_META == 0 || u32_at(16)? != MAGIC {
+        // Of the trees' flags LMDB would take some for another kind of rows, or for a map at a fixed address.
+        let flags = (u16_at(44)?, u16_at(92)?);
+        if u16_at(10)? & FLAG_META == 0 || u32_at(16)? != MAGIC || flags != (FLAG_NUMBERS, 0) {
             return None;
         }
         Some(Self {
@@ -123,14 +139,16 @@ impl Meta {
         })
     }
 
-    /// Whether the file has all pages that its trees refer to. It is rarely that more than the last one is looked for.
-    fn is_whole(&self, file: &File) -> io::Result<bool> {
+    /// Whether the file has the last page that was ever used, and so all of them. It is rarely that more has to be looked for.
+    fn is_long(&self, file: &File) -> io::Result<bool> {
+        Ok(self.last < file.metadata()?.len() / self.page_size)
+    }
+
+    /// Whether the file has all pages that its trees refer to, and these are as they should be.
+    fn is_sound(&self, file: &File) -> io::Result<bool> {
         let pages = file.metadata()?.len() / self.page_size;
-        if self.last < pages {
-            return Ok(true);
-        }
         let roots: Vec<u64> = self.roots.into_iter().filter(|root| *root != NO_PAGE).collect();
         let page_size = usize::try_from(self.page_size).map_err(io::Error::other)?;
-        walk::is_whole(file, page_size, pages, &roots)
+        walk::is_sound(file, page_size, pages, &roots)
     }
 }

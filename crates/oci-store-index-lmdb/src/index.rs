@@ -6,7 +6,7 @@ use oci_store_index::{Backend, Error, Index, ReadTxn, Result, WriteTxn};
 
 use crate::environment::{Environment, Rows};
 use crate::txn::{Reader, Writer};
-use crate::{NAME, table};
+use crate::{NAME, files, table};
 
 /// Opens indexes over LMDB.
 #[derive(Debug, Default, Clone, Copy)]
@@ -65,6 +65,23 @@ impl LmdbIndex {
     }
 }
 
+impl LmdbIndex {
+    /// Runs `further` once the pages are known to be sound.
+    fn look(&self, further: &dyn Fn(&RoTxn<'_>, Rows) -> Result<()>) -> Result<()> {
+        let opened = self.environment.opened()?;
+        let failed = |error| self.environment.failed(error);
+        let dir = &self.environment.dir;
+        match self.environment.read(&opened)? {
+            Some(txn) => files::check(dir).and_then(|()| further(&txn, opened.rows)),
+            None => {
+                let _turn = self.environment.turn()?;
+                let txn = opened.env.write_txn().map_err(failed)?;
+                files::check(dir).and_then(|()| further(&txn, opened.rows))
+            }
+        }
+    }
+}
+
 impl Index for LmdbIndex {
     fn name(&self) -> &'static str {
         NAME
@@ -94,16 +111,11 @@ impl Index for LmdbIndex {
         writer.txn.commit().map_err(failed)
     }
 
+    fn check_readable(&self) -> Result<()> {
+        self.look(&|_, _| Ok(()))
+    }
+
     fn check(&self) -> Result<()> {
-        let opened = self.environment.opened()?;
-        let failed = |error| self.environment.failed(error);
-        match self.environment.read(&opened)? {
-            Some(txn) => self.count(&txn, opened.rows),
-            None => {
-                let _turn = self.environment.turn()?;
-                let txn = opened.env.write_txn().map_err(failed)?;
-                self.count(&txn, opened.rows)
-            }
-        }
+        self.look(&|txn, rows| self.count(txn, rows))
     }
 }

@@ -1,6 +1,7 @@
-//! A look at all pages that the trees of a data file refer to, for a file that ends before the last page in its
-//! header. It may do so rightly: a page that was allocated and freed at once is never written. If not, LMDB would meet
-//! the missing page through its map, and the process a SIGBUS.
+//! A look at all pages that the trees of a data file refer to. LMDB believes its pages: what refers to another place than
+//! it should ends the process, with a SIGBUS behind the end of the file, else with a SIGSEGV or an assertion.
+//!
+//! A file may rightly end before the last page in its header, as a page that was allocated and freed at once is never written.
 //!
 //! ```text
 //! page    pgno u64 | pad u16 | flags u16 | lower, upper u16 (overflow: pages u32) | in lower: nodes' offsets u16
@@ -15,61 +16,96 @@ use std::io;
 use crate::header::read_at;
 
 const HEAD: usize = 16;
+const NODE: usize = 8;
 const BRANCH: u16 = 1;
 const LEAF: u16 = 2;
+const OVERFLOW: u16 = 4;
 const LARGE: u16 = 1;
+/// Levels that a cursor of LMDB's has room for.
+const DEEPEST: u16 = 32;
 
-/// Whether all pages below `roots` lie within the first `pages` pages.
-pub(crate) fn is_whole(file: &File, page_size: usize, pages: u64, roots: &[u64]) -> io::Result<bool> {
+/// What pages are to be, below a root.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// Of the level, the root's being 0.
+    Tree(u16),
+    /// With a value of so many bytes.
+    Large(usize),
+}
+
+/// Whether all pages below `roots` lie within the first `pages` pages, and are as LMDB takes them to be.
+pub(crate) fn is_sound(file: &File, page_size: usize, pages: u64, roots: &[u64]) -> io::Result<bool> {
     let mut page = vec![0; page_size];
     let mut seen = HashSet::new();
-    let mut stack = roots.to_vec();
-    while let Some(number) = stack.pop() {
-        if number >= pages {
-            return Ok(false);
-        }
-        // Of a damaged tree, perhaps one in a ring.
-        if !seen.insert(number) {
-            continue;
-        }
-        if read_at(file, &mut page, number * page_size as u64)? < page_size {
-            return Ok(false);
-        }
-        match below(&page, &mut stack) {
-            Some(true) => {}
-            // The value of a node that was just read.
-            Some(false) => {
-                let count = u64::from(u32_at(&page, 12).unwrap_or(0));
-                if number.checked_add(count).is_none_or(|end| end > pages) {
-                    return Ok(false);
-                }
+    for root in roots {
+        let mut leaves = None;
+        let mut stack = vec![(*root, Wanted::Tree(0))];
+        while let Some((number, wanted)) = stack.pop() {
+            // In a tree each page has one place.
+            if number >= pages
+                || !seen.insert(number)
+                || read_at(file, &mut page, number * page_size as u64)? < page_size
+                || u64_at(&page, 0) != Some(number)
+            {
+                return Ok(false);
             }
-            // No page as it should be: not cut off, but damaged.
-            None => return Ok(false),
+            let is_good = match wanted {
+                Wanted::Large(length) => {
+                    let count = u64::from(u32_at(&page, 12).unwrap_or(0));
+                    let enough = (count as usize).saturating_mul(page_size) >= length.saturating_add(HEAD);
+                    let is_inside = number.checked_add(count).is_some_and(|end| end <= pages);
+                    u16_at(&page, 10) == Some(OVERFLOW) && enough && is_inside
+                }
+                Wanted::Tree(level) => {
+                    let is_leaf = u16_at(&page, 10) == Some(LEAF);
+                    // All leaves have the same distance from the root.
+                    let is_level = !is_leaf || *leaves.get_or_insert(level) == level;
+                    is_level && level < DEEPEST && below(&page, level, &mut stack).is_some()
+                }
+            };
+            if !is_good {
+                return Ok(false);
+            }
         }
     }
     Ok(true)
 }
 
-/// Adds the pages that a page of a tree refers to; `None` if it is none, `Some(false)` if it holds a large value.
-fn below(page: &[u8], stack: &mut Vec<u64>) -> Option<bool> {
+/// Adds the pages that a page of a tree refers to; `None` if it is not as it should be.
+fn below(page: &[u8], level: u16, stack: &mut Vec<(u64, Wanted)>) -> Option<()> {
     let flags = u16_at(page, 10)?;
-    if flags & (BRANCH | LEAF) == 0 {
-        return Some(false);
+    let (lower, upper) = (usize::from(u16_at(page, 12)?), usize::from(u16_at(page, 14)?));
+    let offsets = page.get(HEAD..lower)?;
+    let is_branch = flags == BRANCH;
+    if !(is_branch || flags == LEAF) || offsets.len() % 2 != 0 || lower > upper || offsets.len() < 2 {
+        return None;
     }
-    let offsets = page.get(HEAD..usize::from(u16_at(page, 12)?))?;
     for at in (0..offsets.len() / 2).map(|n| u16_at(offsets, n * 2)) {
         let at = usize::from(at?);
         let (low, high, node_flags) = (u16_at(page, at)?, u16_at(page, at + 2)?, u16_at(page, at + 4)?);
-        if flags & BRANCH != 0 {
-            let (low, high) = if cfg!(target_endian = "little") { (low, high) } else { (high, low) };
-            stack.push(u64::from(low) | u64::from(high) << 16 | u64::from(node_flags) << 32);
-        } else if node_flags & LARGE != 0 {
-            let value = at + 8 + usize::from(u16_at(page, at + 6)?);
-            stack.push(u64::from_ne_bytes(page.get(value..value + 8)?.try_into().ok()?));
+        let (low, high) = if cfg!(target_endian = "little") { (low, high) } else { (high, low) };
+        let low = u64::from(low) | u64::from(high) << 16;
+        let key = usize::from(u16_at(page, at + 6)?);
+        let value = at + NODE + key;
+        if at < upper || value > page.len() {
+            return None;
+        }
+        if is_branch {
+            stack.push((low | u64::from(node_flags) << 32, Wanted::Tree(level + 1)));
+            continue;
+        }
+        let length = usize::try_from(low).ok()?;
+        match node_flags {
+            0 if value.checked_add(length)? <= page.len() => {}
+            LARGE => stack.push((u64_at(page, value)?, Wanted::Large(length))),
+            _ => return None,
         }
     }
-    Some(true)
+    Some(())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

@@ -103,6 +103,15 @@ pub trait Index: Debug + Send + Sync {
     /// committed.
     fn update(&self, body: &mut dyn FnMut(&mut dyn WriteTxn) -> Result<()>) -> Result<()>;
 
+    /// Looks whether the files can be read at all, at the cost of reading all of them: for a backend that trusts them, so that damage
+    /// would end the process. By itself, a backend reports damage where it meets it. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; as [`view`](Self::view).
+    fn check_readable(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Looks for damage: whatever the backend can tell of its files, at the cost of reading all of them. By itself,
     /// it sees whether every row can be read. Changes nothing.
     ///
