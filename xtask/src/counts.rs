@@ -88,6 +88,14 @@ const CASES: &[Case] = &[
         sqlite: counts(0, 0, 0, 0),
     },
     Case {
+        // Of each image the config, and no manifest.
+        name: "find of a platform",
+        before: &["import --all @ten"],
+        command: "find --platform linux/amd64",
+        lmdb: counts(0, 10, 0, 0),
+        sqlite: counts(0, 10, 0, 0),
+    },
+    Case {
         name: "tag",
         before: &["import --all @ten"],
         command: "tag ten-0 new",
