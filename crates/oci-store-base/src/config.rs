@@ -11,8 +11,10 @@ use oci_store_cas::Access;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::FORMAT;
-use crate::sweep::TEMPORARY;
 use crate::{Error, Result};
+
+/// The end of the name of a file in `.oci-store/` that is to replace another.
+pub const TEMPORARY: &str = ".tmp";
 
 /// The file `config.json`. It is replaced as a whole, and that is what makes a store exist, and what switches it
 /// from one index to another.

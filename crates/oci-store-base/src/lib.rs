@@ -23,6 +23,7 @@ mod edges;
 mod error;
 mod file_locks;
 mod filesystem;
+mod flock;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -50,6 +51,7 @@ mod unlink;
 
 pub use blobs::{BlobFilter, BlobInfo};
 pub use collect::{Collected, Extent, RECORDS_GONE};
+pub use config::TEMPORARY;
 pub use data::{Condition, Data, Space};
 pub use edges::{Edge, Edges, Link};
 pub use error::{Error, Result};
@@ -67,7 +69,6 @@ pub use reindex::{Rebuild, Reindexed};
 pub use resume::Resumed;
 pub use schema::FORMAT;
 pub use store::Store;
-pub use sweep::TEMPORARY;
 pub use txn::{Txn, View};
 
 #[cfg(doctest)]

@@ -5,12 +5,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use crate::config::TEMPORARY;
 use crate::current::{epochs, index_folder};
 use crate::locks::{Lock, Mode};
 use crate::{Error, Extent, Result, Store};
-
-/// The end of the name of a file in `.oci-store/` that is to replace another.
-pub const TEMPORARY: &str = ".tmp";
 
 impl Store {
     /// Removes what the dead have left in the store's own folder, and if everything is asked for, what lies in

@@ -11,9 +11,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
-use crate::walk;
+use crate::walk::{self, read_at};
 
 const META: usize = 152;
 const FLAG_META: u16 = 8;
@@ -98,19 +97,6 @@ fn blank(file: &File) -> io::Result<Header> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     let got = read_at(file, &mut bytes, 0)?;
     Ok(if bytes[..got].iter().all(|byte| *byte == 0) { Header::Blank } else { Header::Foreign })
-}
-
-pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match file.read_at(&mut buffer[got..], offset + got as u64) {
-            Ok(0) => break,
-            Ok(read) => got += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(got)
 }
 
 #[derive(Clone, Copy)]
