@@ -61,11 +61,11 @@ impl<'p> Look<'p> {
         Self { path, most, seen: 0 }
     }
 
-    /// Takes what `tar` says of the next member. `None`: it is none, and changes nothing.
+    /// Takes what `tar` says of the next member. `None`: it is a global header, which changes nothing.
     pub(super) fn at<'a, R: Read>(
         &mut self,
         entry: io::Result<tar::Entry<'a, R>>,
-    ) -> Result<Option<(Member, tar::Entry<'a, R>)>> {
+    ) -> Result<(Option<Member>, tar::Entry<'a, R>)> {
         let refuse = |why: String| Error::archive(self.path, why);
         let n = self.seen;
         self.seen += 1;
@@ -78,7 +78,7 @@ impl<'p> Look<'p> {
         }
         let name = entry.path_bytes().into_owned();
         let member = look(&mut entry, &name).map_err(|why| Error::member(self.path, &name, why))?;
-        Ok(member.map(|(place, kind, size)| (Member { name, place, kind, size }, entry)))
+        Ok((member.map(|(place, kind, size)| Member { name, place, kind, size }), entry))
     }
 }
 

@@ -119,14 +119,16 @@ fn each(most: usize, path: &Path, file: &File, take: &mut dyn FnMut(Member, Exte
     let mut look = Look::new(path, most);
     for entry in archive.entries_with_seek().map_err(Error::io(path))? {
         budget.headers();
-        let Some((member, entry)) = look.at(entry)? else { continue };
-        let extent = Extent { at: entry.raw_file_position(), size: member.size };
+        let (member, entry) = look.at(entry)?;
+        let size =
+            member.as_ref().map_or_else(|| entry.header().entry_size().unwrap_or(u64::MAX), |member| member.size);
+        let extent = Extent { at: entry.raw_file_position(), size };
         // With what fills its last block: an archive that lacks that was cut off, too.
         let end = extent.size.checked_next_multiple_of(512).and_then(|size| extent.at.checked_add(size));
         if end.is_none_or(|end| end > length) {
-            return Err(Error::member(path, &member.name, ENDS));
+            return Err(Error::member(path, &entry.path_bytes(), ENDS));
         }
-        take(member, extent)?;
+        member.map_or(Ok(()), |member| take(member, extent))?;
     }
     Ok(())
 }
@@ -181,5 +183,22 @@ mod tests {
         scan_at_most(3, path, &file).unwrap();
         let error = scan_at_most(2, path, &file).unwrap_err();
         assert_eq!(error.to_string(), "image.tar: it has more than 2 members");
+    }
+
+    #[test]
+    fn an_archive_that_ends_in_a_global_header_was_cut_off() {
+        let comment = b"21 comment=something\n";
+        let mut header = tar::Header::new_ustar();
+        header.set_path("pax_global_header").unwrap();
+        header.set_entry_type(EntryType::XGlobalHeader);
+        header.set_size(comment.len() as u64);
+        header.set_cksum();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(header.as_bytes()).unwrap();
+        file.write_all(comment).unwrap();
+        let error = scan(Path::new("image.tar"), &file).unwrap_err();
+        assert_eq!(error.to_string(), "image.tar: pax_global_header: the archive ends before it does");
+        file.set_len(1024).unwrap();
+        scan(Path::new("image.tar"), &file).unwrap();
     }
 }

@@ -124,7 +124,7 @@ impl Receiving<'_> {
         let mut archive = tar::Archive::new(Once { reader, budget: budget.clone(), is_at_end: false });
         let mut look = Look::new(self.path, MAX_MEMBERS);
         for entry in archive.entries().map_err(Error::io(self.path))? {
-            if let Some((member, entry)) = look.at(entry)? {
+            if let (Some(member), entry) = look.at(entry)? {
                 budget.body();
                 self.take(&member, &mut Body { entry, left: member.size })?;
             }
