@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::layout::{blob_path, layers_of};
+use crate::common::layout::{Builder, blob_path, layers_of};
 use crate::common::{World, over_each_index};
 
 over_each_index!(
@@ -18,6 +18,7 @@ over_each_index!(
     what_a_check_with_a_budget_read_is_remembered,
     maintain_collects_and_tells_damage,
     care_of_what_is_no_store_makes_none,
+    a_damaged_signature_is_found_and_fetched_again,
 );
 
 fn names(world: &World) -> Vec<String> {
@@ -137,4 +138,28 @@ fn maintain_collects_and_tells_damage(world: &World) {
 fn care_of_what_is_no_store_makes_none(world: &World) {
     assert!(world.fails(1, "--store-path absent maintain").contains("absent"));
     assert!(!world.path("absent").exists());
+}
+
+/// What is about an image, and has no name.
+fn a_damaged_signature_is_found_and_fetched_again(world: &World) {
+    let mut layout = Builder::new(world.path("signed"));
+    let image = layout.image(&[b"layer"]);
+    let signature = layout.referrer(&image, "application/x.signature", b"signature");
+    layout.add(image, Some("app")).add(signature.clone(), None);
+    world.ok("import --all signed");
+    let checked = world.json("check --read-data");
+    assert_eq!((&checked["images"], &checked["read"]), (&json!(1), &json!(world.blob_files().len())));
+    let signature = signature["digest"].as_str().unwrap();
+    let layer = layers_of(&world.path("signed"), signature).remove(0);
+    spoil(world, &layer);
+    let ran = world.run("check --read-data");
+    assert_eq!(ran.code(), Some(3), "{}", ran.err());
+    assert!(ran.err().contains(&format!("{signature}: {layer}: its bytes are damaged")), "{}", ran.err());
+    world.ok("check --repair --from signed");
+    world.ok("check --read-data");
+    // Also if its file is gone.
+    fs::remove_file(blob_path(&world.path("store"), &layer)).unwrap();
+    assert_eq!(world.run("check").code(), Some(3));
+    world.ok("check --repair --from signed");
+    world.ok("check --read-data");
 }

@@ -47,7 +47,7 @@ pub enum Fault {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which image: a ref's name, or a pin's digest.
+    /// Which image: a ref's name, or the digest of a pin, or of a referrer.
     pub image: String,
     /// What is wrong.
     pub fault: Fault,
@@ -183,18 +183,27 @@ pub(crate) fn referrers(view: View<'_>, closure: &Closure) -> Result<Vec<Digest>
 /// What is to be checked.
 struct Image {
     label: String,
-    /// `None`: a pin.
-    name: Option<RefName>,
+    kept: Kept,
     root: Digest,
     incomplete: bool,
+}
+
+/// What makes it one.
+enum Kept {
+    Ref(RefName),
+    Pin,
+    /// It is about an image, and nobody has named it.
+    Referrer,
 }
 
 impl Image {
     /// What it consists of, or `None` if it is no image any more.
     fn closure(&self, view: View<'_>) -> Result<Option<Closure>> {
-        let found = match &self.name {
-            Some(name) => refs::get(view, name)?.map(|found| found.target.digest),
-            None => refs::unnamed(view, refs::PIN, &self.root)?.map(|pin| pin.digest),
+        let unnamed = |kind| Ok::<_, crate::Error>(refs::unnamed(view, kind, &self.root)?.map(|found| found.digest));
+        let found = match &self.kept {
+            Kept::Ref(name) => refs::get(view, name)?.map(|found| found.target.digest),
+            Kept::Pin => unnamed(refs::PIN)?,
+            Kept::Referrer => unnamed(refs::REFERRER)?,
         };
         if found.as_ref() == Some(&self.root) { closure(view, &self.root).map(Some) } else { Ok(None) }
     }
@@ -221,7 +230,8 @@ impl Progress for Unheard<'_> {
 impl Store {
     /// Checks images: that every blob that they need has a row and a file of the right size, and of those that
     /// `reading` takes, that the bytes are those that the digest names; `true` is all, `false` none. `names` are refs;
-    /// none means all refs and pins, and the rows of the index. What an image was let in without is not wrong.
+    /// none means all refs and pins, what is about them, and the rows of the index. What an image was let in without is not
+    /// wrong.
     ///
     /// The outcome of reading is recorded: a blob found damaged is fetched again by the next import that has it.
     ///
@@ -248,11 +258,11 @@ impl Store {
         Ok(Checked { read: read.blobs, read_bytes: read.bytes, ..checked })
     }
 
-    /// The images that are called so; all, pins too, if none is.
+    /// The images that are called so; all, pins and referrers too, if none is.
     fn images(&self, names: &[RefName]) -> Result<Vec<Image>> {
         let of = |found: refs::Ref| Image {
             label: found.name.to_string(),
-            name: Some(found.name),
+            kept: Kept::Ref(found.name),
             root: found.target.digest,
             incomplete: found.incomplete,
         };
@@ -271,7 +281,14 @@ impl Store {
             })?;
             refs::each_unnamed(view, refs::PIN, &mut |pin| {
                 let label = pin.digest.to_string();
-                images.push(Image { label, name: None, root: pin.digest, incomplete: false });
+                images.push(Image { label, kept: Kept::Pin, root: pin.digest, incomplete: false });
+                Ok(())
+            })?;
+            // They came with images, and if one of these was let in without something, so may they have been.
+            let incomplete = images.iter().any(|image| image.incomplete);
+            refs::each_unnamed(view, refs::REFERRER, &mut |about| {
+                let label = about.digest.to_string();
+                images.push(Image { label, kept: Kept::Referrer, root: about.digest, incomplete });
                 Ok(())
             })
         })?;
@@ -284,7 +301,8 @@ impl Store {
         let mut seen = Seen::default();
         for image in self.images(names)? {
             let Some(closure) = self.base().view(|view| image.closure(view))? else { continue };
-            checked.images += 1;
+            let is_image = !matches!(image.kept, Kept::Referrer);
+            checked.images += u64::from(is_image);
             let new = closure.members.iter().filter(|member| !seen.met.contains(&member.digest));
             let (blobs, bytes) = new.fold((0, 0), |(blobs, bytes), member| (blobs + 1, bytes + member.size));
             progress.expect(blobs, 0);
@@ -295,7 +313,7 @@ impl Store {
                 // Or it was removed, and collected, while it was looked at.
                 problems = self.look_again(&image, progress, &mut seen)?;
             }
-            if image.incomplete && !closure.missing.is_empty() {
+            if is_image && image.incomplete && !closure.missing.is_empty() {
                 checked.incomplete.push(image.label);
             }
             checked.problems.extend(problems);

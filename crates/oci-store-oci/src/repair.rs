@@ -127,7 +127,7 @@ fn bad(checked: &Checked) -> BTreeSet<Digest> {
     checked.problems.iter().map(|problem| problem.blob.digest.clone()).collect()
 }
 
-/// What a check calls an image: a ref's name, or a pin's digest.
+/// What a check calls an image: a ref's name, or the digest of a pin or a referrer.
 fn root_of(view: oci_store_base::View<'_>, image: &str) -> Result<Option<Descriptor>> {
     if let Ok(name) = image.parse::<RefName>()
         && let Some(found) = refs::get(view, &name)?
@@ -135,7 +135,10 @@ fn root_of(view: oci_store_base::View<'_>, image: &str) -> Result<Option<Descrip
         return Ok(Some(found.target));
     }
     match image.parse::<Digest>() {
-        Ok(digest) => refs::unnamed(view, refs::PIN, &digest),
+        Ok(digest) => Ok(match refs::unnamed(view, refs::PIN, &digest)? {
+            None => refs::unnamed(view, refs::REFERRER, &digest)?,
+            pin => pin,
+        }),
         Err(_) => Ok(None),
     }
 }
