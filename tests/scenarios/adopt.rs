@@ -20,6 +20,7 @@ over_each_index!(
     names_that_no_ref_can_have_are_not_lost,
     refs_of_one_age_are_not_pruned_by_their_names,
     a_kill_leaves_a_layout_that_can_be_adopted,
+    a_store_that_lost_its_config_is_told_from_a_layout,
 );
 
 fn names_that_no_ref_can_have_are_not_lost(world: &World) {
@@ -200,4 +201,16 @@ fn a_kill_leaves_a_layout_that_can_be_adopted(world: &World) {
     there(world, "check --read-data");
     there(world, "gc --full");
     assert_eq!(blobs_of(&layout.folder).len(), 900);
+}
+
+fn a_store_that_lost_its_config_is_told_from_a_layout(world: &World) {
+    world.ok("import --all hello");
+    world.ok("data set type key value");
+    fs::remove_file(world.path("store/.oci-store/config.json")).unwrap();
+    let error = world.fails(1, "list");
+    assert!(error.contains("config.json") && error.contains("`reindex`"), "{error}");
+    let ran = world.run(&format!("--index {} adopt store", world.index));
+    ran.ok_with_warnings();
+    assert!(ran.err().contains("could not be carried over"), "{}", ran.err());
+    assert_eq!(world.refs().len(), 2);
 }

@@ -21,6 +21,10 @@ over_each_index!(
     what_is_in_the_store_already_goes_too,
     what_is_no_layout_of_its_own_is_refused,
     the_rest_of_index_json_stays,
+    what_stays_is_the_layouts_alone,
+    what_rotted_in_the_store_stays_in_the_source,
+    an_image_of_an_unknown_kind_may_need_anything,
+    a_source_that_becomes_a_store_meanwhile_keeps_its_blobs,
 );
 
 fn two_images(world: &World) -> Builder {
@@ -186,4 +190,83 @@ fn the_rest_of_index_json_stays(world: &World) {
     assert_eq!(gone["annotations"][REF_NAME], "one");
     assert_eq!(serde_json::from_reader::<_, Value>(File::open(&path).unwrap()).unwrap(), index);
     assert!(blob_path(&layout.folder, &unlisted).exists() && layout.folder.join("blobs/unknown").exists());
+}
+
+/// Whoever writes into the source afterwards does not write into the store.
+fn what_stays_is_the_layouts_alone(world: &World) {
+    let layout = two_images(world);
+    let separate = |world: &World| {
+        let store = inodes(&world.path("store"));
+        let from = inodes(&layout.folder);
+        assert!(from.values().all(|inode| !store.values().any(|other| other == inode)), "{from:?} {store:?}");
+        assert!(files(&world.path("store")).values().all(|(_, mode, names)| (*mode, *names) == (0o400, 1)));
+    };
+    let before = tree(&layout.folder);
+    // Of two images, one of which is bad, nothing goes; of the other it was taken by links until then.
+    let spoiled = layers_of(&layout.folder, &digest_of(&entries(&layout.folder)[1])).remove(1);
+    let bytes = fs::read(blob_path(&layout.folder, &spoiled)).unwrap();
+    fs::write(blob_path(&layout.folder, &spoiled), b"spoilt").unwrap();
+    assert_eq!(world.run("import --all --move from").code(), Some(1));
+    separate(world);
+    fs::write(blob_path(&layout.folder, &spoiled), bytes).unwrap();
+    assert_same(&before, &tree(&layout.folder), "the source");
+    world.ok("rm one");
+    world.ok("gc");
+    // What both images need stays for the second.
+    world.ok("import --sref one --move from");
+    assert_eq!(blobs_of(&layout.folder).len(), 4);
+    separate(world);
+    world.ok("import --sref two --move from");
+    separate(world);
+    world.ok("check --read-data");
+}
+
+fn what_rotted_in_the_store_stays_in_the_source(world: &World) {
+    let layout = two_images(world);
+    world.ok("import --all from");
+    let layer = layers_of(&layout.folder, &digest_of(&entries(&layout.folder)[1])).remove(1);
+    let path = blob_path(&world.path("store"), &layer);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[7] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let before = tree(&layout.folder);
+    let ran = world.run("import --all --move from");
+    assert_eq!(ran.code(), Some(1));
+    assert!(ran.err().contains(&layer) && ran.err().contains("import the image again"), "{}", ran.err());
+    assert_same(&before, &tree(&layout.folder), "the source");
+    world.ok("import --all --move from");
+    assert_eq!((names(&layout), blobs_of(&layout.folder)), (vec![], vec![]));
+    world.ok("check --read-data");
+}
+
+fn an_image_of_an_unknown_kind_may_need_anything(world: &World) {
+    let mut layout = two_images(world);
+    let old = layout.blob("application/vnd.docker.distribution.manifest.v1+prettyjws", b"{\"fsLayers\":[]}");
+    layout.add(old, Some("old"));
+    let blobs = blobs_of(&layout.folder);
+    let ran = world.run("import --sref one --move from");
+    ran.ok_with_warnings();
+    assert!(ran.err().contains("unknown type"), "{}", ran.err());
+    assert_eq!((names(&layout), blobs_of(&layout.folder)), (vec!["two".to_owned(), "old".to_owned()], blobs));
+}
+
+/// It is looked again when there is something to be removed.
+fn a_source_that_becomes_a_store_meanwhile_keeps_its_blobs(world: &World) {
+    let layout = two_images(world);
+    world.ok("data set a b c");
+    let lock = File::open(world.path("store/.oci-store/locks/writer")).unwrap();
+    lock.lock().unwrap();
+    let child = world.spawn("import --all --move from");
+    crate::common::wait_until("it is hard at work", || {
+        fs::metadata(blob_path(&layout.folder, &layers_of(&layout.folder, &digest_of(&entries(&layout.folder)[0]))[0]))
+            .is_ok_and(|meta| meta.nlink() > 1)
+    });
+    world.ok(&format!("--store-path from --index {} adopt from", world.index));
+    lock.unlock().unwrap();
+    let ran = crate::common::Ran::ended("import", child);
+    assert_eq!(ran.code(), Some(1), "{}", ran.err());
+    assert!(ran.err().contains("is a store"), "{}", ran.err());
+    world.ok("--store-path from check --read-data");
+    world.ok("check --read-data");
 }

@@ -141,7 +141,7 @@ impl OpenOptions {
                 // Something else is there, unless another process has just made it.
                 let is_free = is_free(root, &own)?;
                 if !is_free && Config::read(&own)?.is_none() {
-                    return Err(Error::NotAStore(root.to_owned()));
+                    return Err(no_store(root, &own));
                 }
             }
         }
@@ -219,6 +219,15 @@ impl OpenOptions {
 }
 
 /// Makes a store's folders, and last of all its config. Whoever comes second finds it made.
+/// What is wrong with a folder that has no config, and something else.
+fn no_store(root: &Path, own: &Path) -> Error {
+    if own.join("index").exists() {
+        let why = "it is gone; `reindex` makes it anew, with an index".to_owned();
+        return Error::Config { path: own.join("config.json"), why };
+    }
+    Error::NotAStore(root.to_owned())
+}
+
 fn make(
     root: &Path,
     own: &Path,
@@ -229,7 +238,7 @@ fn make(
 ) -> Result<()> {
     if !is_free(root, own)? {
         // Unless another process has just made it.
-        return if Config::read(own)?.is_some() { Ok(()) } else { Err(Error::NotAStore(root.to_owned())) };
+        return if Config::read(own)?.is_some() { Ok(()) } else { Err(no_store(root, own)) };
     }
     if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(Error::io(parent))?;

@@ -42,12 +42,12 @@ pub(crate) enum Header {
 const LOOKS: u32 = 20;
 
 pub(crate) fn read(file: &File) -> io::Result<Header> {
-    settled(file, |newest| Ok(newest.is_long(file)? || newest.is_sound(file)?))
+    settled(file, |newest| Ok(newest.is_long(file)? || newest.is_sound(file, &newest.roots)?))
 }
 
-/// The same, after a look at every page.
+/// The same, after a look at every page with rows. The free list is the writers' business alone.
 pub(crate) fn read_all(file: &File) -> io::Result<Header> {
-    settled(file, |newest| newest.is_sound(file))
+    settled(file, |newest| newest.is_sound(file, &newest.roots[1..]))
 }
 
 fn settled(file: &File, is_good: impl Fn(&Meta) -> io::Result<bool>) -> io::Result<Header> {
@@ -56,7 +56,7 @@ fn settled(file: &File, is_good: impl Fn(&Meta) -> io::Result<bool>) -> io::Resu
         match newest {
             Some(newest) if header == Header::Sound && !is_good(&newest)? => {
                 // What was read may have been written anew meanwhile.
-                if look(file)?.1.is_some_and(|now| now.transaction == newest.transaction) {
+                if look(file)?.1 == Some(newest) {
                     return Ok(if newest.is_long(file)? { Header::Damaged } else { Header::Truncated });
                 }
             }
@@ -99,7 +99,7 @@ fn blank(file: &File) -> io::Result<Header> {
     Ok(if bytes[..got].iter().all(|byte| *byte == 0) { Header::Blank } else { Header::Foreign })
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Meta {
     page_size: u64,
     roots: [u64; 2],
@@ -130,11 +130,11 @@ impl Meta {
         Ok(self.last < file.metadata()?.len() / self.page_size)
     }
 
-    /// Whether the file has all pages that its trees refer to, and these are as they should be.
-    fn is_sound(&self, file: &File) -> io::Result<bool> {
+    /// Whether the file has all pages that the trees below `roots` refer to, and these are as they should be.
+    fn is_sound(&self, file: &File, roots: &[u64]) -> io::Result<bool> {
         let pages = file.metadata()?.len() / self.page_size;
-        let roots: Vec<u64> = self.roots.into_iter().filter(|root| *root != NO_PAGE).collect();
+        let roots = roots.iter().copied().filter(|root| *root != NO_PAGE);
         let page_size = usize::try_from(self.page_size).map_err(io::Error::other)?;
-        walk::is_sound(file, page_size, pages, &roots)
+        walk::is_sound(file, page_size, pages, roots)
     }
 }

@@ -33,12 +33,17 @@ enum Wanted {
 }
 
 /// Whether all pages below `roots` lie within the first `pages` pages, and are as LMDB takes them to be.
-pub(crate) fn is_sound(file: &File, page_size: usize, pages: u64, roots: &[u64]) -> io::Result<bool> {
+pub(crate) fn is_sound(
+    file: &File,
+    page_size: usize,
+    pages: u64,
+    roots: impl IntoIterator<Item = u64>,
+) -> io::Result<bool> {
     let mut page = vec![0; page_size];
     let mut seen = HashSet::new();
     for root in roots {
         let mut leaves = None;
-        let mut stack = vec![(*root, Wanted::Tree(0))];
+        let mut stack = vec![(root, Wanted::Tree(0))];
         while let Some((number, wanted)) = stack.pop() {
             // In a tree each page has one place.
             if number >= pages

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use oci_store_base::OWN_FOLDER;
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 
+use crate::into_folder::lock_folder;
+use crate::note::NOTE;
 use crate::progress::{Progress, passed};
 use crate::store::OpenOptions;
 use crate::threads::side_by_side;
@@ -52,6 +54,8 @@ impl OpenOptions {
             return Ok(Adopted { store: self.create(false).open(root)?, report: None });
         }
         let layout = Layout::open(root)?.with_limits(crate::Limits::OWN);
+        // Nobody moves anything out of it meanwhile.
+        let _alone = lock_folder(root)?;
         if !layout.is_v1() {
             return Err(Error::NotALayout { path: root.to_owned(), why: "it has the form of 2016: import it" });
         }
@@ -68,9 +72,10 @@ impl OpenOptions {
         }
         let folder = File::open(root).map_err(Error::io(root))?;
         rustix::fs::syncfs(&folder).map_err(std::io::Error::from).map_err(Error::io(root))?;
+        // Else there was no index before, and nothing in it: at the most that of an adoption that did not get to its end.
+        let was_store = root.join(OWN_FOLDER).join(NOTE).exists();
         let (store, report) = self.reindex(root)?;
-        // There was no index before, and nothing in it.
-        let report = Report { lost: None, ..report };
+        let report = Report { lost: report.lost.filter(|_| was_store), ..report };
         for group in verified.chunks(GROUP) {
             store.base().update(|txn| group.iter().try_for_each(|digest| txn.note_check(digest, true)))?;
         }

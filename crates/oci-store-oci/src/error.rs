@@ -190,7 +190,7 @@ pub enum Error {
 
     /// All of an import is in the store, but what was taken is still in its source, or a part of it.
     #[error(
-        "all is in the store, but what was taken could not be removed from {origin}: {error}; what its index.json still lists, the same again removes"
+        "all is in the store, but not all that was taken could be removed from {origin}: {error}; what its index.json still lists, the same again removes"
     )]
     NotRemoved {
         /// What came in.

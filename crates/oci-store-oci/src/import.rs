@@ -83,13 +83,21 @@ impl Store {
             let lease = self.base().lease("import")?;
             let intake = Intake::new(self, source, progress, &lease, false).with(options);
             self.import_group(intake, wanted, options, &mut run)
-        })?;
-        if let (LinkMode::Move, Some(layout)) = (options.link, source.as_layout())
-            && let Err(error) = moving::remove(self, layout, &run.taken)
-        {
-            return Err(Error::NotRemoved { imported, origin: source.origin(), error: Box::new(error) });
+        });
+        let (LinkMode::Move, Some(layout)) = (options.link, source.as_layout()) else { return imported };
+        let imported = match imported {
+            Ok(imported) => imported,
+            Err(error) => {
+                if let Err(error) = moving::keep(self, layout, &run.taken) {
+                    tracing::warn!("{}: store and source still have files in common: {error}", source.origin());
+                }
+                return Err(error);
+            }
+        };
+        match moving::remove(self, layout, &run.taken) {
+            Ok(()) => Ok(imported),
+            Err(error) => Err(Error::NotRemoved { imported, origin: source.origin(), error: Box::new(error) }),
         }
-        Ok(imported)
     }
 
     /// The same from what can be read only once. All of it is read, whatever the selection is: each blob that the store does
@@ -255,6 +263,7 @@ impl Store {
                 return Ok((Vec::new(), failed));
             }
             let images: Vec<&Image> = good.iter().map(|(_, image)| image).collect();
+            images.iter().for_each(|image| run.taken.bring(image, intake.lease));
             let published = intake.publish(&images, &mut |txn| {
                 let mut generation = 0;
                 let by = By::new(txn.view(), Operation::Import, run.changes)?;

@@ -18,7 +18,7 @@ pub struct ImportOptions {
     ///
     /// With [`LinkMode::Move`], what was taken is removed there once all of the import is durable in the store: the entries
     /// of `index.json` that were imported, with what is about them, and the blobs that nothing left there refers to. If
-    /// any image fails, nothing is removed.
+    /// any image fails, nothing is removed. What stays there is never a hard link of the store's, but after a kill.
     pub link: LinkMode,
     /// Whether to go on with what imports that died have staged of blobs, as long as no gc has removed it. What is there is
     /// hashed, and of the source only the rest is read; if the whole is not the blob, all of it.
@@ -33,6 +33,8 @@ impl Default for ImportOptions {
 
 const NO_FILES: &str = "--move, --link reflink and --link hardlink are for image layouts in folders";
 const NO_MIDDLE: &str = "--resume is for what can be read from its middle: image layouts in folders, and archives that are not compressed and no pipe";
+const NO_PART: &str =
+    "--move takes images as a whole, and of an index --platform takes a part: import it without --move";
 const NO_COPY: &str = "--resume is for copies: of --link reflink and --link hardlink nothing is left half done";
 
 impl ImportOptions {
@@ -50,6 +52,9 @@ impl ImportOptions {
     pub(crate) fn check(&self, source: &dyn ImageSource) -> Result<()> {
         if self.resume && matches!(self.link, LinkMode::Reflink | LinkMode::Hardlink) {
             return Err(Error::NotForThis { origin: source.origin(), why: NO_COPY });
+        }
+        if self.link == LinkMode::Move && self.platform.is_some() {
+            return Err(Error::NotForThis { origin: source.origin(), why: NO_PART });
         }
         match (self.link, source.as_layout()) {
             (LinkMode::Move, Some(layout)) => moving::check(layout),

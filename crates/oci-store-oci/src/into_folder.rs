@@ -35,7 +35,17 @@ pub(crate) fn write(
     check_destination(to)?;
     fs::create_dir_all(to.join("blobs")).map_err(Error::io(to))?;
     let temporary = Temporary::make(to)?;
-    let copied = copy_out(plan, source, to, &temporary, options, progress)?;
+    let mut copied = copy_out(plan, source, to, &temporary, options, progress)?;
+    // The folder itself is locked: against other exports, and against moves.
+    let _alone = lock_folder(to)?;
+    // A move may have taken what was there when it was looked for.
+    let there = FolderCas::new(to.join("blobs"), temporary.path.clone(), Access::Private);
+    let is_gone = |(digest, size): (&Digest, &u64)| Ok::<_, Error>(there.size(digest)? != Some(*size));
+    if plan.blobs.iter().map(is_gone).collect::<Result<Vec<_>>>()?.contains(&true) {
+        let again = copy_out(plan, source, to, &temporary, options, progress)?;
+        copied.blobs += again.blobs;
+        copied.bytes += again.bytes;
+    }
     list(to, &temporary, plan, options.sync)?;
     Ok(copied)
 }
@@ -192,9 +202,8 @@ fn check_destination(to: &Path) -> Result<()> {
     if other { Err(Error::NotALayout { path, why: "it is not empty and has no index.json" }) } else { Ok(()) }
 }
 
-/// Adds the images to the destination's `index.json`, alone: the folder itself is locked.
+/// Adds the images to the destination's `index.json`. The folder is locked.
 fn list(to: &Path, temporary: &Temporary, plan: &Plan, sync: bool) -> Result<()> {
-    let _alone = lock_folder(to)?;
     let path = to.join("index.json");
     let before = match read_small(&path, Limits::default().index_json) {
         Ok(bytes) => Some(IndexJson::parse(&path, &bytes)?),

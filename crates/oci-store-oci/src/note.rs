@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::Store;
 use crate::layout::open_regular;
 
+/// The name of its file.
+pub(crate) const NOTE: &str = "projection.json";
+
 /// Two changes within so many nanoseconds may have the same time.
 const TICK: i64 = 20_000_000;
 

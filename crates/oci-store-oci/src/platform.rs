@@ -7,7 +7,6 @@ use oci_store_base::Link;
 use oci_store_cas::VerifyReader;
 use serde::Deserialize;
 
-use crate::destination::content;
 use crate::document::{Role, children};
 use crate::media_type::is_index;
 use crate::source::{ImageSource, Limits, PlatformSpec, read_document};
@@ -65,7 +64,9 @@ fn platform_of(source: &dyn ImageSource, manifest: &Descriptor) -> Result<Option
     if config.size > Limits::OWN.manifest {
         return Ok(None);
     }
-    let reader = VerifyReader::new(content(source, &config.digest, config.size)?, &config.digest, Some(config.size))?;
+    // What is missing says nothing, and is told as missing where the image is looked at as a whole.
+    let Some(content) = source.fetch(&config)? else { return Ok(None) };
+    let reader = VerifyReader::new(content, &config.digest, Some(config.size))?;
     let Ok(config) = serde_json::from_reader::<_, Config>(std::io::BufReader::new(reader)) else { return Ok(None) };
     let (Some(os), Some(architecture)) = (config.os, config.architecture) else { return Ok(None) };
     let mut platform = Platform::default();

@@ -19,7 +19,7 @@ use oci_store_cas::Digest;
 use oci_store_cas::attack::{Guard, Point, reached, without};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::note::{self, Look, Note};
+use crate::note::{self, Look, NOTE, Note};
 use crate::shown::{Found, MOMENT, look_at, render};
 use crate::{Error, Result, Store, refs};
 
@@ -29,7 +29,7 @@ impl Store {
     }
 
     pub(crate) fn note_path(&self) -> PathBuf {
-        self.base().own_folder().join("projection.json")
+        self.base().own_folder().join(NOTE)
     }
 
     /// Takes in what others have written into the folder, and mends what a crash has left. Costs two looks at

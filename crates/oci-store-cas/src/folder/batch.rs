@@ -140,7 +140,7 @@ impl Batch for FolderBatch {
         let Some((staged, _)) = self.left().remove(digest) else { return Ok(None) };
         self.flush.begin(&self.folder)?;
         let mut file = OpenOptions::new().read(true).write(true).open(&staged.path).map_err(Error::io(&staged.path))?;
-        sync_others(&staged.path, &file)?;
+        sync_others(&file).map_err(Error::io(&staged.path))?;
         let end = file.seek(SeekFrom::End(0)).map_err(Error::io(&staged.path))?;
         Ok(Some(Box::new(FolderStage { batch: self, file, staged, sent: Sent::until(end) })))
     }
@@ -304,6 +304,7 @@ impl Stage for FolderStage<'_> {
         if !self.batch.is_readable(&meta)? {
             return Err(io::Error::other("its mode or group keeps others of a shared store from reading it"));
         }
+        sync_others(source)?;
         let file = source.try_clone()?;
         self.staged = self.batch.link(source)?;
         self.file = file;

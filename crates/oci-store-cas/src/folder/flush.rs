@@ -7,6 +7,7 @@
 //! failed since it was opened, which was before the first of them.
 
 use std::fs::File;
+use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -101,8 +102,8 @@ fn sync(path: &Path, file: &File) -> Result<()> {
 
 /// Makes a file durable that another process has written, and lets go of what memory has of it: what is read from here
 /// on comes from the disk, where that can be. An earlier write that failed, and that somebody else was told of, shows.
-pub(super) fn sync_others(path: &Path, file: &File) -> Result<()> {
-    sync(path, file)?;
+pub(super) fn sync_others(file: &File) -> io::Result<()> {
+    file.sync_all()?;
     let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
     Ok(())
 }
