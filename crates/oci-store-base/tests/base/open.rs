@@ -147,7 +147,7 @@ fn a_store_without_its_config_is_not_made_anew() {
         let config = bench.own().join("config.json");
         fs::rename(&config, bench.root().with_extension("json")).unwrap();
         let before = tree(&bench.root());
-        assert!(matches!(failure(bench.options().open(bench.root())), Error::NotAStore(_)));
+        assert!(matches!(failure(bench.options().open(bench.root())), Error::Config { .. }));
         assert_eq!(tree(&bench.root()), before, "{}", bench.name);
         fs::rename(bench.root().with_extension("json"), &config).unwrap();
         assert_eq!(read(&bench.open(), &digest(b"blob")), b"blob");
