@@ -11,7 +11,7 @@ use crate::import_options::ImportOptions;
 use crate::intake::{Image, Intake};
 use crate::moving::{self, Taken};
 use crate::progress::Progress;
-use crate::source::{Entry, ImageSource, Source, pick, pick_from};
+use crate::source::{Entry, ImageSource, Source, pick, pick_named};
 use crate::threads::side_by_side;
 use crate::{Descriptor, Error, REF_NAME, RefName, Result, Store, Stream, refs};
 
@@ -194,7 +194,7 @@ impl Store {
             let mut wanted = Vec::new();
             for name in names {
                 let same = by_name.get(name).map(Vec::as_slice).unwrap_or_default();
-                let entry = pick_from(source, same, Some(name), options.platform.as_ref());
+                let entry = pick_named(source, same, name, options.platform.as_ref());
                 match entry.and_then(|entry| Ok((self.ref_for(source, &entry, None)?, entry.descriptor))) {
                     Ok(entry) => wanted.push(entry),
                     Err(error) => failed.push(((*name).clone(), error)),

@@ -178,7 +178,7 @@ pub fn open(place: &Place, limits: Limits) -> Result<Source<'static>> {
     })
 }
 
-/// Picks the one entry called `name`, or without a name the only one; of several with one name that of the
+/// Picks the one entry called `name`, or of that digest, or without a name the only one; of several with one name that of the
 /// `platform`, else the last. With a `platform`, of an index the manifest for it.
 ///
 /// # Errors
@@ -187,47 +187,66 @@ pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&Plat
     pick_from(source, &source.entries()?, name, platform)
 }
 
-/// The same, of `entries` that were read before.
-pub(crate) fn pick_from(
+fn pick_from(
     source: &dyn ImageSource,
     entries: &[Entry],
     name: Option<&str>,
     platform: Option<&PlatformSpec>,
 ) -> Result<Entry> {
-    let names = || {
-        let mut seen = HashSet::new();
-        let names = entries.iter().filter_map(|entry| entry.name.as_ref());
-        names.filter(|name| seen.insert(*name)).cloned().collect::<Vec<String>>()
-    };
-    let absent = |name: &str| Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names() };
     let Some(name) = name else {
-        return match (names().as_slice(), entries) {
-            ([], [only]) => match platform {
-                Some(platform) => for_platform(source, &source.origin(), only.clone(), platform),
-                None => Ok(only.clone()),
-            },
-            ([only], _) => pick_from(source, entries, Some(only), platform),
-            ([], []) => Err(absent("an image")),
-            _ => Err(Error::SeveralInSource { origin: source.origin(), has: names() }),
+        return match (names(entries).as_slice(), entries) {
+            ([], [only]) => choose(source, vec![only], &source.origin(), platform, entries),
+            ([only], _) => pick_named(source, entries, only, platform),
+            ([], []) => Err(absent(source, entries, "an image")),
+            (has, _) => Err(Error::SeveralInSource { origin: source.origin(), has: has.to_vec() }),
         };
     };
-    let mut candidates: Vec<&Entry> = entries.iter().filter(|entry| entry.name.as_deref() == Some(name)).collect();
-    if candidates.is_empty()
-        && let Ok(digest) = name.parse::<Digest>()
-    {
-        candidates = entries.iter().filter(|entry| entry.descriptor.digest == digest).collect();
-        if candidates.is_empty() {
-            // Not listed, but an entry may reach it: its parent knows its type and size.
-            let found = find_below(source, entries, &digest).map(|descriptor| Entry { name: None, descriptor });
-            let found = found.ok_or_else(|| absent(name))?;
-            return match platform {
-                Some(platform) => for_platform(source, name, found, platform),
-                None => Ok(found),
-            };
-        }
+    // Who asks for a digest gets what it names, whatever an entry calls itself.
+    let Ok(digest) = name.parse::<Digest>() else { return pick_named(source, entries, name, platform) };
+    let listed: Vec<&Entry> = entries.iter().filter(|entry| entry.descriptor.digest == digest).collect();
+    if !listed.is_empty() {
+        return choose(source, listed, name, platform, entries);
     }
+    // An entry may reach it: its parent knows its type and size.
+    let found = find_below(source, entries, &digest).map(|descriptor| Entry { name: None, descriptor });
+    let found = found.ok_or_else(|| absent(source, entries, name))?;
+    match platform {
+        Some(platform) => for_platform(source, name, found, platform),
+        None => Ok(found),
+    }
+}
+
+/// The same, of `entries` that were read before, by a name alone, also if that looks like a digest.
+pub(crate) fn pick_named(
+    source: &dyn ImageSource,
+    entries: &[Entry],
+    name: &str,
+    platform: Option<&PlatformSpec>,
+) -> Result<Entry> {
+    let named = entries.iter().filter(|entry| entry.name.as_deref() == Some(name)).collect();
+    choose(source, named, name, platform, entries)
+}
+
+fn names(entries: &[Entry]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let names = entries.iter().filter_map(|entry| entry.name.as_ref());
+    names.filter(|name| seen.insert(*name)).cloned().collect()
+}
+
+fn absent(source: &dyn ImageSource, entries: &[Entry], name: &str) -> Error {
+    Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names(entries) }
+}
+
+/// Of several `candidates` that of the platform, else the last.
+fn choose(
+    source: &dyn ImageSource,
+    mut candidates: Vec<&Entry>,
+    name: &str,
+    platform: Option<&PlatformSpec>,
+    entries: &[Entry],
+) -> Result<Entry> {
     let last = |candidates: &[&Entry]| candidates.last().map(|entry| (*entry).clone());
-    let entry = last(&candidates).ok_or_else(|| absent(name))?;
+    let entry = last(&candidates).ok_or_else(|| absent(source, entries, name))?;
     let Some(platform) = platform else { return Ok(entry) };
     let is_for = |entry: &Entry| entry.descriptor.platform().is_some_and(|own| platform.matches(&own));
     if candidates.len() == 1 && !is_for(&entry) {

@@ -38,6 +38,12 @@ fn picking() {
     images.list(&bad);
     let layer = crate::images::digest(b"a");
     assert_eq!(pick(&images, Some(&layer.to_string()), None).unwrap().descriptor.digest, layer);
+    // An entry that calls itself by another's digest is not that.
+    images.name(&b.digest.to_string(), &a);
+    let nobodys = crate::images::digest(b"nobody has it").to_string();
+    images.name(&nobodys, &a);
+    assert_eq!(pick(&images, Some(&b.digest.to_string()), None).unwrap().descriptor.digest, b.digest);
+    assert!(matches!(pick(&images, Some(&nobodys), None), Err(Error::NotInSource { .. })));
     images.name("\u{1b}[31m\n", &a);
     failure(pick(&images, Some("v2"), None));
     failure(pick(&images, None, None));
