@@ -201,8 +201,11 @@ fn pick_from(
             (has, _) => Err(Error::SeveralInSource { origin: source.origin(), has: has.to_vec() }),
         };
     };
-    // Who asks for a digest gets what it names, whatever an entry calls itself.
-    let Ok(digest) = name.parse::<Digest>() else { return pick_named(source, entries, name, platform) };
+    // Who asks for a digest gets what it names, whatever an entry calls itself. Of an unknown algorithm it may be a name:
+    // `app:1` could be either.
+    let is_name = entries.iter().any(|entry| entry.name.as_deref() == Some(name));
+    let digest = name.parse::<Digest>().ok().filter(|digest| digest.known_algorithm().is_some() || !is_name);
+    let Some(digest) = digest else { return pick_named(source, entries, name, platform) };
     let listed: Vec<&Entry> = entries.iter().filter(|entry| entry.descriptor.digest == digest).collect();
     if !listed.is_empty() {
         return choose(source, listed, name, platform, entries);

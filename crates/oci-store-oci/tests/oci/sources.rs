@@ -44,6 +44,8 @@ fn picking() {
     images.name(&nobodys, &a);
     assert_eq!(pick(&images, Some(&b.digest.to_string()), None).unwrap().descriptor.digest, b.digest);
     assert!(matches!(pick(&images, Some(&nobodys), None), Err(Error::NotInSource { .. })));
+    images.name("app:b", &a);
+    assert_eq!(pick(&images, Some("app:b"), None).unwrap().descriptor.digest, a.digest, "no digest");
     images.name("\u{1b}[31m\n", &a);
     failure(pick(&images, Some("v2"), None));
     failure(pick(&images, None, None));
