@@ -206,8 +206,9 @@ pub(crate) fn write(
 
 /// A blob of what is exported.
 pub(crate) fn content<'s>(source: &'s dyn ImageSource, digest: &Digest, size: u64) -> Result<Box<dyn Content + 's>> {
-    let gone = || oci_store_base::Error::BlobNotFound(digest.to_string());
-    Ok(source.fetch(&Descriptor::new("", digest.clone(), size))?.ok_or_else(gone)?)
+    // It was there when the images were gathered, and is kept: the file is gone, and no name is wrong.
+    let gone = || Error::document(digest, "its file is missing: run `check`");
+    source.fetch(&Descriptor::new("", digest.clone(), size))?.ok_or_else(gone)
 }
 
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
