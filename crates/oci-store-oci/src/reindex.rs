@@ -235,16 +235,15 @@ fn read_rest(rebuild: &Rebuild<'_>) -> Result<()> {
     let mut after = None;
     loop {
         let (last, unread) = rebuild.view(|view| {
-            let mut page = view.blobs(&BlobFilter::default(), after.as_ref(), GROUP)?;
+            let page = view.blobs(&BlobFilter::default(), after.as_ref(), GROUP)?;
             let last = page.last().map(|blob| blob.digest.clone());
-            let mut failed = Ok(());
-            page.retain(|blob| {
-                view.edges(&blob.digest).map(|edges| edges.is_none()).unwrap_or_else(|error| {
-                    failed = Err(error);
-                    false
-                })
-            });
-            failed.map(|()| (last, page))
+            let mut unread = Vec::new();
+            for blob in page {
+                if view.edges(&blob.digest)?.is_none() {
+                    unread.push(blob);
+                }
+            }
+            Ok((last, unread))
         })?;
         if last.is_none() {
             return Ok(());
