@@ -192,21 +192,27 @@ impl Digest {
 
 /// Appends bytes in hex.
 fn hex(raw: &[u8], mut text: String) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    for byte in raw {
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut digits = [0; 128];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(raw) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
+    let digits = digits.get(..2 * raw.len()).unwrap_or_default();
+    text.push_str(std::str::from_utf8(digits).unwrap_or_default());
     text
 }
 
-fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// What digits stand for, by their code; all else for [`NO_DIGIT`].
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
     }
-}
+    values
+};
+const NO_DIGIT: u8 = 0xff;
 
 /// Why a text is no digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -230,11 +236,15 @@ fn parse(text: &str) -> Result<Digest, &'static str> {
         if encoded.len() != known.len() * 2 {
             return Err("the hash has the wrong length for its algorithm");
         }
-        let mut raw = [0; 64];
+        let (mut raw, mut seen) = ([0; 64], 0);
         for (byte, pair) in raw.iter_mut().zip(encoded.as_bytes().chunks_exact(2)) {
-            let [high, low] = pair else { return Err("the hash is cut") };
-            let not_hex = "the hash has something other than lower-case hex digits";
-            *byte = hex_value(*high).ok_or(not_hex)? << 4 | hex_value(*low).ok_or(not_hex)?;
+            let [high, low] = [pair[0], pair[1]].map(|digit| VALUES[usize::from(digit)]);
+            *byte = high << 4 | low;
+            seen |= high | low;
+        }
+        // No digit's value has a high bit.
+        if seen > 15 {
+            return Err("the hash has something other than lower-case hex digits");
         }
         let raw = raw.get(..known.len()).unwrap_or_default();
         return Digest::from_raw(known, raw).ok_or("the hash has the wrong length for its algorithm");
