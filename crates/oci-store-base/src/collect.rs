@@ -6,6 +6,7 @@
 //! may run at any time beside anybody.
 
 use std::collections::HashSet;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use oci_store_cas::attack::{Point, reached};
@@ -44,9 +45,13 @@ impl Collected {
     }
 }
 
-/// Blobs that a transaction looks at, at the most, and how long it may decide: other writers wait for it.
+/// Blobs that a transaction looks at, at the most, and how long it may decide: other writers wait for it, and for its commit.
+/// Attacks are made on transactions that do the least.
 const CHUNK: usize = 4096;
-const LONG: Duration = Duration::from_millis(20);
+pub(crate) const LONG: Duration = Duration::from_millis(if cfg!(oci_store_attack) { 0 } else { 10 });
+
+/// Between two transactions: a lock goes to who asks for it first once it is free, and who waits is woken only then.
+pub(crate) const GAP: Duration = Duration::from_micros(500);
 
 /// Unreached blobs that are remembered at a time: what is beyond that is found by another walk. Attacks are made with few.
 const UNREACHED: usize = if cfg!(oci_store_attack) { 3 } else { 100_000 };
@@ -157,6 +162,7 @@ impl Store {
                 (None, Todo::Dirty(_)) if std::mem::take(&mut removed_in_pass) => Todo::Dirty(Vec::new()),
                 (None, _) => return Ok(()),
             };
+            thread::sleep(GAP);
         }
     }
 

@@ -3,11 +3,13 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Instant, SystemTime};
 
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
 
+use crate::collect::{GAP, LONG};
 use crate::edges::scan;
 use crate::schema;
 use crate::{Collected, Error, Result, Store, Txn, View};
@@ -73,12 +75,13 @@ impl Store {
                     Ok(if page.len() == CHUNK { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                 })
             })?;
-            let Some(last) = page.last() else {
+            if page.is_empty() {
                 self.fill_reserve();
                 return Ok(total);
-            };
-            after = Some(last.clone());
-            self.unlink(&page, &mut total)?;
+            }
+            let done = self.unlink(&page, &mut total)?;
+            after = page.into_iter().take(done).next_back();
+            thread::sleep(GAP);
         }
     }
 
@@ -91,7 +94,12 @@ impl Store {
         let mut total = Collected::default();
         self.each_orphans(Before::Ever, &mut |orphans| {
             let digests: Vec<Digest> = orphans.iter().map(|(digest, _)| digest.clone()).collect();
-            self.unlink(&digests, &mut total)
+            let mut left = digests.as_slice();
+            while !left.is_empty() {
+                left = left.get(self.unlink(left, &mut total)?..).unwrap_or_default();
+                thread::sleep(GAP);
+            }
+            Ok(())
         })?;
         Ok(total)
     }
@@ -139,20 +147,24 @@ impl Store {
         Ok(live.flat_map(|lease| lease.digests).collect())
     }
 
-    fn unlink(&self, digests: &[Digest], total: &mut Collected) -> Result<()> {
-        if digests.is_empty() {
-            return Ok(());
-        }
+    /// Unlinks files, the first one at least, until others have waited long enough; returns how many of them it has looked at.
+    fn unlink(&self, digests: &[Digest], total: &mut Collected) -> Result<usize> {
         reached(Point::BeforeUnlink);
         // A second try counts what it finds: what the first has unlinked is gone.
         self.update_to_free(|txn| {
             // Read again, in this transaction: whoever names a blob later sees, in its own, that the file is gone.
             let leased = self.leased()?;
             reached(Point::InUnlink);
+            let until = Instant::now() + LONG;
+            let mut done = 0;
             for digest in digests {
                 self.unlink_one(txn, &leased, digest, total)?;
+                done += 1;
+                if Instant::now() >= until {
+                    break;
+                }
             }
-            Ok(())
+            Ok(done)
         })
     }
 
