@@ -42,7 +42,9 @@ const MOST: u64 = 64 << 10;
 /// whether the file has been replaced.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamp {
-    file: Arc<fs::File>,
+    _file: Arc<fs::File>,
+    /// Device and inode.
+    number: (u64, u64),
     /// For one who edits it in place.
     changed: (i64, i64),
 }
@@ -80,7 +82,7 @@ impl Config {
         if bytes.len() as u64 > MOST {
             return Err(Error::Config { path, why: format!("it has more than {MOST} bytes") });
         }
-        let stamp = Stamp { changed: changed(&meta), file: Arc::new(file) };
+        let stamp = Stamp { number: number(&meta), changed: changed(&meta), _file: Arc::new(file) };
         Ok(Some((Self::parse(&path, &bytes)?, stamp)))
     }
 
@@ -125,15 +127,18 @@ impl Stamp {
     /// Whether the config in the store's own folder is still the one that was read.
     pub(crate) fn is_current(&self, own: &Path) -> Result<bool> {
         let path = path(own);
-        let mine = self.file.metadata().map_err(Error::io(&path))?;
         match fs::metadata(&path) {
-            Ok(meta) => Ok((meta.dev(), meta.ino()) == (mine.dev(), mine.ino()) && changed(&meta) == self.changed),
+            Ok(meta) => Ok(number(&meta) == self.number && changed(&meta) == self.changed),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Err(Error::NoStore(own.parent().unwrap_or(own).into()))
             }
             Err(error) => Err(Error::io(path)(error)),
         }
     }
+}
+
+fn number(meta: &fs::Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
 }
 
 fn changed(meta: &fs::Metadata) -> (i64, i64) {

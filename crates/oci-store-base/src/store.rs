@@ -38,7 +38,7 @@ struct Inner {
     locks: Arc<dyn Locks>,
     backends: Vec<Arc<dyn Backend>>,
     wait: Wait,
-    current: RwLock<Current>,
+    current: RwLock<Arc<Current>>,
     reserve: Reserve,
 }
 
@@ -55,7 +55,7 @@ impl Store {
         let reserve = Reserve::new(&own, access);
         let current = open_current(root, &own, &backends, &reserve, config, stamp)?;
         reserve.fill();
-        let current = RwLock::new(current);
+        let current = RwLock::new(Arc::new(current));
         let inner = Inner { root: root.to_owned(), own, access, cas, locks, backends, wait, current, reserve };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -89,7 +89,7 @@ impl Store {
     /// # Errors
     /// As [`view`](Self::view).
     pub fn index_name(&self) -> Result<String> {
-        Ok(self.current()?.config.index)
+        Ok(self.current()?.config.index.clone())
     }
 
     pub(crate) fn locks(&self) -> &dyn Locks {
@@ -118,8 +118,7 @@ impl Store {
     /// # Errors
     /// What `body` returns; [`Error::Index`], [`Error::Io`].
     pub fn view<T, E: From<Error>>(&self, body: impl FnOnce(View<'_>) -> Result<T, E>) -> Result<T, E> {
-        let index = self.current()?.index;
-        index.read(|txn| body(View(txn)).map_err(Carried::Own)).map_err(Carried::into_own)
+        self.current()?.index.read(|txn| body(View(txn)).map_err(Carried::Own)).map_err(Carried::into_own)
     }
 
     /// Runs `body` in an exclusive transaction: atomic, durable when this returns, serialised with every other
@@ -133,8 +132,7 @@ impl Store {
         let _store = self.share()?;
         let _writer = self.lock(Lock::Writer, Mode::Alone)?;
         // Under the lock: nobody replaces the index until this is over.
-        let index = self.current()?.index;
-        index.write(|txn| body(&mut Txn(txn)).map_err(Carried::Own)).map_err(Carried::into_own)
+        self.current()?.index.write(|txn| body(&mut Txn(txn)).map_err(Carried::Own)).map_err(Carried::into_own)
     }
 
     /// Runs `op`, which frees room, or is needed for that. Where it fails for want of room, as `is_full` tells, a part
@@ -161,20 +159,20 @@ impl Store {
     }
 
     /// The index in use now, opened again if another process has put another one in its place.
-    pub(crate) fn current(&self) -> Result<Current> {
+    pub(crate) fn current(&self) -> Result<Arc<Current>> {
         let current = self.inner.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         if current.stamp.is_current(&self.inner.own)? {
             return Ok(current);
         }
         let Inner { root, own, backends, reserve, .. } = &*self.inner;
         let (config, stamp) = Config::read(own)?.ok_or_else(|| Error::NoStore(root.clone()))?;
-        let current = open_current(root, own, backends, reserve, config, stamp)?;
-        self.set_current(current.clone());
-        Ok(current)
+        Ok(self.set_current(open_current(root, own, backends, reserve, config, stamp)?))
     }
 
-    pub(crate) fn set_current(&self, current: Current) {
-        *self.inner.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+    pub(crate) fn set_current(&self, current: Current) -> Arc<Current> {
+        let current = Arc::new(current);
+        self.inner.current.write().unwrap_or_else(PoisonError::into_inner).clone_from(&current);
+        current
     }
 
     /// Makes a lease: what is written and named under it is kept until it is published, released, or dropped.
