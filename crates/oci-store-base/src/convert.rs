@@ -19,7 +19,7 @@ impl Store {
             Some(to),
             None,
             |config| config.index != to,
-            |Replacing { old, new }| copy_rows(&*old?, &*new, &|_, _| true),
+            |Replacing { old, new }| copy_rows(&*old?, &*new, &[], &|_, _| true),
         )?;
         let Some((current, _)) = replaced else { return Ok(false) };
         self.set_current(current);

@@ -44,13 +44,22 @@ pub(crate) fn sign(txn: &mut Txn<'_>, config: &Config) -> Result<()> {
     txn.set_number(EPOCH, config.epoch)
 }
 
-/// Opens the index that a config names; never one that is not it.
-pub(crate) fn open_existing(backend: &dyn Backend, folder: &Path, config: &Config) -> Result<Arc<Sealed>> {
+/// Opens the index that a config names; never one that is not it. Whoever is to read all of it anyway has it `looked_at` before
+/// the first row is read.
+pub(crate) fn open_existing(
+    backend: &dyn Backend,
+    folder: &Path,
+    config: &Config,
+    looked_at: bool,
+) -> Result<Arc<Sealed>> {
     let lost = |why: String| Error::IndexLost { path: folder.to_owned(), why };
     if !folder.is_dir() {
         return Err(lost("its folder is gone".to_owned()));
     }
     let index = Sealed::over(backend.open(folder)?, folder);
+    if looked_at {
+        index.check_readable()?;
+    }
     match index.read(|txn| Ok::<_, Error>((View(txn).number(EPOCH)?, View(txn).number(STORE)?))) {
         Ok((0, _)) => Err(lost("it is empty".to_owned())),
         Ok((epoch, _)) if epoch != config.epoch => Err(lost(format!("it is that of epoch {epoch}"))),
@@ -75,7 +84,7 @@ pub(crate) fn open_current(
     loop {
         let folder = index_folder(own, config.epoch);
         let backend = find_backend(backends, &config.index)?;
-        match reserve.with(Error::is_no_space, || open_existing(&*backend, &folder, &config)) {
+        match reserve.with(Error::is_no_space, || open_existing(&*backend, &folder, &config, false)) {
             Ok(index) => return Ok(Current { config, stamp, index }),
             Err(error) => {
                 tries += 1;

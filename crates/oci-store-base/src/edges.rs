@@ -1,5 +1,6 @@
 //! Edges: which blob points at which, and what that means for a garbage collection.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use oci_store_cas::Digest;
@@ -55,7 +56,18 @@ pub struct Edges {
 }
 
 impl Edges {
-    fn decode(bytes: &[u8]) -> Result<Self> {
+    /// With what was found under other types; what was found under one before is the same.
+    pub(crate) fn add(&mut self, other: Self) {
+        let new: Vec<String> = other.read_as.into_iter().filter(|read_as| !self.read_as.contains(read_as)).collect();
+        if new.is_empty() {
+            return;
+        }
+        self.read_as.extend(new);
+        let mut seen: HashSet<Edge> = self.edges.iter().cloned().collect();
+        self.edges.extend(other.edges.into_iter().filter(|edge| seen.insert(edge.clone())));
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let (head, mut raw): (EdgesHead, _) = schema::decode("edges", bytes)?;
         let mut edges = Vec::new();
         while let Some((&[link, role], rest)) = raw.split_first_chunk() {
@@ -66,7 +78,7 @@ impl Edges {
         Ok(Self { read_as: head.read_as, edges })
     }
 
-    fn encode(&self) -> Result<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         let mut raw = Vec::new();
         for edge in &self.edges {
             raw.extend([edge.link.code(), edge.role]);
@@ -124,13 +136,10 @@ impl Txn<'_> {
         if row.read_as.iter().any(|known| known == media_type) {
             return Ok(());
         }
-        row.read_as.push(media_type.to_owned());
-        let mut seen: std::collections::HashSet<Edge> = row.edges.iter().cloned().collect();
-        for edge in found {
-            if seen.insert(edge.clone()) {
-                self.0.put(&schema::reverse(&edge.child, edge.link, edge.role, parent), &[])?;
-                row.edges.push(edge.clone());
-            }
+        let known = row.edges.len();
+        row.add(Edges { read_as: vec![media_type.to_owned()], edges: found.to_vec() });
+        for edge in row.edges.iter().skip(known) {
+            self.0.put(&schema::reverse(&edge.child, edge.link, edge.role, parent), &[])?;
         }
         self.0.put(&schema::of_digest(schema::EDGES, parent), &row.encode()?)?;
         Ok(())

@@ -34,7 +34,7 @@ pub(crate) fn migrate(own: &Path, locks: &dyn Locks, backends: &[Arc<dyn Backend
 
 /// Format 0 had edges from parent to child only: the other direction is made from them.
 fn from_0(old: &dyn Index, new: &dyn Index) -> Result<()> {
-    copy_rows(old, new, &|key, _| key.first() != Some(&schema::REVERSE))?;
+    copy_rows(old, new, &[], &|key, _| key.first() != Some(&schema::REVERSE))?;
     let mut after: Vec<u8> = Vec::new();
     loop {
         let mut page = Vec::new();

@@ -24,7 +24,7 @@ const BACKUPS: usize = 5;
 /// Rows that one transaction copies.
 const CHUNK: usize = 4096;
 
-/// The old index, if it can be opened, and the one to be filled.
+/// The old index, if it can be read, and the one to be filled.
 pub(crate) struct Replacing {
     pub(crate) old: Result<Arc<Sealed>>,
     pub(crate) new: Arc<Sealed>,
@@ -57,7 +57,7 @@ pub(crate) fn replace<T, E: From<Error>>(
     let backend = find_backend(backends, to.unwrap_or(&config.index))?;
     let old_folder = index_folder(own, config.epoch);
     let old = if known {
-        find_backend(backends, &config.index).and_then(|backend| open_existing(&*backend, &old_folder, &config))
+        find_backend(backends, &config.index).and_then(|backend| open_existing(&*backend, &old_folder, &config, true))
     } else {
         // It may be of any kind: a backend that opens another's folder would put its own files there.
         Err(Error::IndexLost { path: old_folder, why: "the store's config was gone".to_owned() })
@@ -106,14 +106,19 @@ fn prune(own: &Path, epoch: u64) -> Result<()> {
     Ok(())
 }
 
-/// Copies the rows that `takes` wants from one index into another.
-pub(crate) fn copy_rows(from: &dyn Index, to: &dyn Index, takes: &dyn Fn(&[u8], &[u8]) -> bool) -> Result<u64> {
+/// Copies the rows whose keys begin with `prefix` and that `takes` wants from one index into another.
+pub(crate) fn copy_rows(
+    from: &dyn Index,
+    to: &dyn Index,
+    prefix: &[u8],
+    takes: &dyn Fn(&[u8], &[u8]) -> bool,
+) -> Result<u64> {
     let mut after: Vec<u8> = Vec::new();
     let mut copied = 0;
     loop {
         let mut page: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         from.read(|txn| {
-            txn.scan(&[], &after, &mut |key, value| {
+            txn.scan(prefix, &after, &mut |key, value| {
                 if key != after.as_slice() {
                     page.push((key.to_vec(), value.to_vec()));
                 }

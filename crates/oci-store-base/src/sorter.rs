@@ -4,13 +4,18 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::vec;
 
 /// What is sorted in memory before it goes to the disk, in bytes.
-const MOST: usize = 8 << 20;
+const MOST: usize = 4 << 20;
+
+/// What is written or read of a run at once, in bytes.
+const PIECE: usize = 64 << 10;
 
 /// Takes rows in any order, and gives them back in the order of their bytes. What does not fit into memory lies in a file
 /// without a name, which goes with the process.
@@ -18,9 +23,9 @@ const MOST: usize = 8 << 20;
 pub(crate) struct Sorter {
     folder: PathBuf,
     most: usize,
-    /// The bytes of the rows in memory, and where each of them is.
+    /// The bytes of the rows in memory, and where each of them is, behind its [head].
     bytes: Vec<u8>,
-    rows: Vec<Range<u32>>,
+    rows: Vec<(u64, Range<u32>)>,
     file: Option<File>,
     /// Where in the file sorted rows begin and end.
     runs: Vec<Range<u64>>,
@@ -39,68 +44,60 @@ impl Sorter {
         }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Takes a row of at most 64 KiB.
-    pub(crate) fn push(&mut self, row: &[u8]) -> io::Result<()> {
-        if self.bytes.len() + row.len() > self.most && !self.rows.is_empty() {
+    /// Takes the row that `parts` are, one behind the other.
+    pub(crate) fn push(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if self.bytes.len() + length > self.most && !self.rows.is_empty() {
             self.spill()?;
         }
         let place = |length: usize| u32::try_from(length).map_err(io::Error::other);
         let from = place(self.bytes.len())?;
-        self.bytes.extend_from_slice(row);
-        self.rows.push(from..place(self.bytes.len())?);
+        let to = place(self.bytes.len() + length)?;
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        let row = from..to;
+        self.rows.push((head(row_at(&self.bytes, &row)), row));
         Ok(())
     }
 
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        self.rows.sort_unstable_by(|a, b| row_at(bytes, a).cmp(row_at(bytes, b)));
+        let rest = |row: &Range<u32>| row_at(bytes, row);
+        self.rows.sort_unstable_by(|(a, row), (b, other)| a.cmp(b).then_with(|| rest(row).cmp(rest(other))));
     }
 
     /// Writes what is in memory to the file, sorted.
     fn spill(&mut self) -> io::Result<()> {
         self.sort();
-        let mut run = Vec::with_capacity(self.bytes.len() + 2 * self.rows.len());
-        for row in self.rows.drain(..) {
-            let row = row_at(&self.bytes, &row);
-            run.extend_from_slice(&u16::try_from(row.len()).map_err(io::Error::other)?.to_le_bytes());
-            run.extend_from_slice(row);
-        }
-        self.bytes.clear();
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(tempfile::tempfile_in(&self.folder)?),
         };
         let from = file.seek(SeekFrom::End(0))?;
-        file.write_all(&run)?;
-        self.runs.push(from..from + run.len() as u64);
+        let mut run = BufWriter::with_capacity(PIECE, file);
+        for (_, row) in self.rows.drain(..) {
+            run.write_all(&(row.end - row.start).to_le_bytes())?;
+            run.write_all(row_at(&self.bytes, &row))?;
+        }
+        self.bytes.clear();
+        run.flush()?;
+        self.runs.push(from..run.get_mut().stream_position()?);
         Ok(())
     }
 
-    /// Gives all rows to `visit`, in order, at most `many` at a time.
-    pub(crate) fn drain<E: From<io::Error>>(
-        mut self,
-        many: usize,
-        mut visit: impl FnMut(&[Vec<u8>]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// All rows, in order.
+    pub(crate) fn sorted(mut self) -> io::Result<Sorted> {
         if !self.runs.is_empty() {
             self.spill()?;
+            self.bytes = Vec::new();
         }
         self.sort();
-        let mut rest = self.rows.drain(..).map(|row| Ok(row_at(&self.bytes, &row).to_vec()));
-        let mut merged = Merged::of(self.file.as_ref(), &self.runs)?;
-        let mut page = Vec::new();
-        while let Some(row) = rest.next().or_else(|| merged.next()) {
-            page.push(row?);
-            if page.len() == many {
-                visit(&page)?;
-                page.clear();
-            }
+        let runs = self.runs.into_iter().zip(self.file.map(Arc::new).into_iter().cycle());
+        let runs = runs.map(|(left, file)| BufReader::with_capacity(PIECE, Run { file, left })).collect();
+        let mut sorted = Sorted { bytes: self.bytes, rows: self.rows.into_iter(), runs, first: BinaryHeap::new() };
+        for number in 0..sorted.runs.len() {
+            sorted.advance(number)?;
         }
-        if page.is_empty() { Ok(()) } else { visit(&page) }
+        Ok(sorted)
     }
 }
 
@@ -108,54 +105,56 @@ fn row_at<'b>(bytes: &'b [u8], row: &Range<u32>) -> &'b [u8] {
     bytes.get(row.start as usize..row.end as usize).unwrap_or_default()
 }
 
-/// The rows of several runs as one.
-struct Merged<'f> {
-    runs: Vec<BufReader<Run<'f>>>,
-    /// The first row of each that is left, and whose it is.
-    first: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
+/// The beginning of a row, as a number: rows that differ in it are in its order.
+fn head(row: &[u8]) -> u64 {
+    let mut head = [0; 8];
+    head.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(head)
 }
 
-impl<'f> Merged<'f> {
-    fn of(file: Option<&'f File>, runs: &[Range<u64>]) -> io::Result<Self> {
-        let reader =
-            |run: &Range<u64>| Some(BufReader::with_capacity(64 << 10, Run { file: file?, left: run.clone() }));
-        let mut merged = Self { runs: runs.iter().filter_map(reader).collect(), first: BinaryHeap::new() };
-        for number in 0..merged.runs.len() {
-            merged.advance(number)?;
-        }
-        Ok(merged)
-    }
+/// The rows of a [`Sorter`] that are left: in memory, or in several runs.
+pub(crate) struct Sorted {
+    bytes: Vec<u8>,
+    rows: vec::IntoIter<(u64, Range<u32>)>,
+    runs: Vec<BufReader<Run>>,
+    /// The first row of each that is left, and whose it is.
+    first: BinaryHeap<Reverse<(u64, Vec<u8>, usize)>>,
+}
 
+impl Sorted {
     fn advance(&mut self, number: usize) -> io::Result<()> {
         let Some(run) = self.runs.get_mut(number) else { return Ok(()) };
-        let mut length = [0; 2];
+        let mut length = [0; size_of::<u32>()];
         match run.read_exact(&mut length) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             read => read?,
         }
-        let mut row = vec![0; u16::from_le_bytes(length).into()];
+        let mut row = vec![0; usize::try_from(u32::from_le_bytes(length)).map_err(io::Error::other)?];
         run.read_exact(&mut row)?;
-        self.first.push(Reverse((row, number)));
+        self.first.push(Reverse((head(&row), row, number)));
         Ok(())
     }
 }
 
-impl Iterator for Merged<'_> {
+impl Iterator for Sorted {
     type Item = io::Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Reverse((row, number)) = self.first.pop()?;
+        if let Some((_, row)) = self.rows.next() {
+            return Some(Ok(row_at(&self.bytes, &row).to_vec()));
+        }
+        let Reverse((_, row, number)) = self.first.pop()?;
         Some(self.advance(number).map(|()| row))
     }
 }
 
 /// A part of the file. Each has a position of its own.
-struct Run<'f> {
-    file: &'f File,
+struct Run {
+    file: Arc<File>,
     left: Range<u64>,
 }
 
-impl Read for Run<'_> {
+impl Read for Run {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
         let most = buffer.len().min(left);
@@ -179,16 +178,10 @@ mod tests {
         for most in [MOST, 1000, 3] {
             let mut sorter = Sorter { most, ..Sorter::new(folder.path()) };
             for row in &rows {
-                sorter.push(row).unwrap();
+                let (head, rest) = row.split_at(row.len() / 2);
+                sorter.push(&[head, rest]).unwrap();
             }
-            let mut found = Vec::new();
-            sorter
-                .drain(7, |page| {
-                    assert!(page.len() <= 7);
-                    found.extend_from_slice(page);
-                    Ok::<_, io::Error>(())
-                })
-                .unwrap();
+            let found: Vec<_> = sorter.sorted().unwrap().map(Result::unwrap).collect();
             assert_eq!(found, sorted, "{most}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -1,19 +1,20 @@
 //! Building an OCI store's index anew, from its blobs and its `index.json`.
 
-use std::collections::{HashMap, HashSet};
+mod documents;
+
 use std::io::{ErrorKind, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use oci_store_base::{BlobFilter, BlobInfo, Condition, Data, Rebuild, Reindexed, Txn, View};
-use oci_store_cas::{Digest, VerifyReader};
 
-use crate::document::{self, Child, Role, children};
+use crate::document::{self, Child};
 use crate::media_type::is_document;
 use crate::shown::{Found as Shown, read_own};
 use crate::source::Limits;
 use crate::store::OpenOptions;
 use crate::{Descriptor, Error, RefName, Result, Store, check, history, refs};
+
+use documents::{Documents, has_subject};
 
 /// What a reindex has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl OpenOptions {
 type Dated = (Descriptor, u64);
 
 /// Entries that are made in one transaction.
-const GROUP: usize = 128;
+const GROUP: usize = 1024;
 
 fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Result<()> {
     let (floor, entries) = match rebuild.old_view(|view| old_entries(view).map_err(to_base)) {
@@ -70,6 +71,9 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
         Some(Err(error)) if error.as_io().is_some() => return Err(error.into()),
         Some(Err(_)) | None => listed_entries(root)?,
     };
+    // First of all, so that rows come in their order.
+    let documents = Documents::new(rebuild);
+    let mut found = documents.read_all(entries.iter().map(|(entry, _)| entry))?;
     // Before the refs: one that is there again has none.
     if let Some(removed) = rebuild.old_view(|view| refs::all(view, refs::REMOVED).map_err(to_base)) {
         carry(rebuild, removed, refs::restore_removed)?;
@@ -77,33 +81,36 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
     if let Some(log) = rebuild.old_view(|view| refs::all(view, history::LOG).map_err(to_base)) {
         carry(rebuild, log, history::restore)?;
     }
-    for group in entries.chunks(GROUP) {
-        let (mut read, mut known) = (Vec::new(), HashMap::new());
-        for (root, generation) in group {
-            let mut found = Vec::new();
-            let outcome = read_below(rebuild, root, &mut known, &mut found);
-            read.push((root, *generation, found, outcome));
-        }
+    for group in found.referrers.chunks(GROUP) {
         rebuild.update(|txn| {
-            for (root, generation, found, outcome) in read {
-                let label = root.ref_name().map_or_else(|| root.digest.to_string(), str::to_owned);
-                let made = write_edges(txn, &found)
-                    .and(outcome)
-                    .and_then(|is_referrer| make_entry(txn, root, generation, is_referrer));
+            let mut referrers = group.iter().map(|(_, referrer)| referrer);
+            referrers.try_for_each(|it| refs::add_unnamed(txn, refs::REFERRER, it).map(drop)).map_err(to_base)
+        })?;
+    }
+    let may_lack = rebuild.lacks()?;
+    let mut places = 0..;
+    for group in entries.chunks(GROUP) {
+        rebuild.update(|txn| {
+            for ((entry, generation), place) in group.iter().zip(&mut places) {
+                let made = match found.failed.remove(&place) {
+                    Some(error) => Err(error),
+                    None => make_entry(txn, entry, *generation, found.about.contains(&place), may_lack),
+                };
+                let label = || entry.ref_name().map_or_else(|| entry.digest.to_string(), str::to_owned);
                 match made {
                     Ok((is_ref, missing)) => {
                         report.refs += u64::from(is_ref);
-                        report.lacking.extend(missing.into_iter().map(|missing| (label.clone(), missing.to_string())));
+                        report.lacking.extend(missing.into_iter().map(|missing| (label(), missing.to_string())));
                     }
                     // Not the entry's fault: to skip it would lose it.
                     Err(error) if error.hinders_all() => return Err(to_base(error)),
-                    Err(error) => report.skipped.push((label, error.to_string())),
+                    Err(error) => report.skipped.push((label(), error.to_string())),
                 }
             }
             Ok(())
         })?;
     }
-    read_rest(rebuild)?;
+    read_rest(rebuild, &documents)?;
     rebuild.update(|txn| {
         let generation = txn.view().number(refs::GENERATION)?.max(floor) + 1;
         txn.set_number(refs::GENERATION, generation)
@@ -161,84 +168,16 @@ fn listed_entries(root: &Path) -> Result<(u64, Vec<Dated>)> {
     Ok((generation, index.manifests.into_iter().map(|entry| (entry, generation)).collect()))
 }
 
-/// Documents that were read for one group, as what. Those of former groups are in the index.
-type Known = HashMap<(Digest, String), Arc<Vec<Child>>>;
-
-/// A blob that an entry reaches, and its children, if it is a document that was read.
-type Found = (Descriptor, Option<Arc<Vec<Child>>>);
-
-/// Reads what an entry reaches, as far as it is there; says whether the entry is about something.
-fn read_below(rebuild: &Rebuild<'_>, root: &Descriptor, known: &mut Known, found: &mut Vec<Found>) -> Result<bool> {
-    let mut stack = vec![root.clone()];
-    let mut seen = HashSet::new();
-    let mut is_referrer = false;
-    while let Some(descriptor) = stack.pop() {
-        if !seen.insert((descriptor.digest.clone(), descriptor.media_type.clone(), descriptor.size)) {
-            continue;
-        }
-        if !is_document(&descriptor.media_type) {
-            found.push((descriptor, None));
-            continue;
-        }
-        let key = (descriptor.digest.clone(), descriptor.media_type.clone());
-        let below = match known.get(&key) {
-            Some(below) => Arc::clone(below),
-            None if rebuild.view(|view| is_read(view, &descriptor))? => {
-                let edges = rebuild.view(|view| view.edges(&descriptor.digest))?.unwrap_or_default().edges;
-                let is_about = edges.iter().any(|edge| edge.role == Role::Subject.code());
-                is_referrer |= is_about && descriptor.digest == root.digest;
-                continue;
-            }
-            None => {
-                // A missing one is for the closure to tell, with its path.
-                let Some(below) = read_one(rebuild, &descriptor)? else { continue };
-                Arc::clone(known.entry(key).or_insert(Arc::new(below)))
-            }
-        };
-        let is_about = below.iter().any(|child| child.role == Role::Subject);
-        is_referrer |= is_about && descriptor.digest == root.digest;
-        let parts = below.iter().filter(|child| child.role != Role::Subject);
-        stack.extend(parts.map(|child| child.descriptor.clone()));
-        found.push((descriptor, Some(below)));
-    }
-    Ok(is_referrer)
-}
-
-/// Whether the index has all edges of a document and of those below it, so that nothing of it need be read again.
-fn is_read(view: View<'_>, document: &Descriptor) -> oci_store_base::Result<bool> {
-    let Some(edges) = view.edges(&document.digest)? else { return Ok(false) };
-    if !edges.read_as.contains(&document.media_type) {
-        return Ok(false);
-    }
-    let (mut stack, mut seen) = (edges.edges, HashSet::new());
-    while let Some(edge) = stack.pop() {
-        if edge.role == Role::Subject.code() || !seen.insert(edge.child.clone()) {
-            continue;
-        }
-        match view.edges(&edge.child)? {
-            Some(below) => stack.extend(below.edges),
-            // A document that could not be read, which is to be said of this entry too; or a leaf.
-            None => {
-                let is_document = |blob: BlobInfo| edge.role == Role::Manifest.code() || is_document(&blob.media_type);
-                if view.blob(&edge.child)?.is_some_and(is_document) {
-                    return Ok(false);
-                }
-            }
-        }
-    }
-    Ok(true)
-}
-
 /// Reads the documents that no entry reaches: who tags or exports one by its digest gets all that it needs, or is told
 /// what is missing. What is about something is left to the gc: to list it is to publish it.
-fn read_rest(rebuild: &Rebuild<'_>) -> Result<()> {
+fn read_rest(rebuild: &Rebuild<'_>, documents: &Documents<'_>) -> Result<()> {
     let mut after = None;
     loop {
         let (last, unread) = rebuild.view(|view| {
             let page = view.blobs(&BlobFilter::default(), after.as_ref(), GROUP)?;
             let last = page.last().map(|blob| blob.digest.clone());
             let mut unread = Vec::new();
-            for blob in page {
+            for blob in page.into_iter().filter(|blob| blob.media_type.is_empty() || is_document(&blob.media_type)) {
                 if view.edges(&blob.digest)?.is_none() {
                     unread.push(blob);
                 }
@@ -249,10 +188,15 @@ fn read_rest(rebuild: &Rebuild<'_>) -> Result<()> {
             return Ok(());
         }
         after = last;
-        let (mut found, mut known) = (Vec::new(), HashMap::new());
+        let mut found = Vec::new();
         for blob in unread {
+            let mut take = |document: &Descriptor, children: Option<&[Child]>| {
+                let children = children.filter(|children| !has_subject(children));
+                found.extend(children.map(|children| (document.clone(), children.iter().map(Child::edge).collect())));
+                Ok(())
+            };
             let read = name_unread(rebuild, blob).and_then(|root| match root {
-                Some(root) => read_below(rebuild, &root, &mut known, &mut found).map(drop),
+                Some(root) => documents.read_below(&root, &mut take).map(drop),
                 None => Ok(()),
             });
             match read {
@@ -261,16 +205,14 @@ fn read_rest(rebuild: &Rebuild<'_>) -> Result<()> {
                 _ => {}
             }
         }
+        if found.is_empty() {
+            continue;
+        }
         rebuild.update(|txn| {
-            for (document, below) in &found {
-                let Some(below) = below.as_ref().filter(|below| below.iter().all(|c| c.role != Role::Subject)) else {
-                    continue;
-                };
-                txn.set_media_type(&document.digest, &document.media_type)?;
-                let edges: Vec<_> = below.iter().map(Child::edge).collect();
-                txn.add_edges(&document.digest, &document.media_type, &edges)?;
-            }
-            Ok(())
+            found.iter().try_for_each(|(Descriptor { digest, media_type, .. }, edges): &(_, Vec<_>)| {
+                txn.set_media_type(digest, media_type)?;
+                txn.add_edges(digest, media_type, edges)
+            })
         })?;
     }
 }
@@ -293,40 +235,6 @@ fn name_unread(rebuild: &Rebuild<'_>, blob: BlobInfo) -> Result<Option<Descripto
     Ok(document::media_type_of(&bytes).map(|media_type| Descriptor::new(&media_type, digest, size)))
 }
 
-fn read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Option<Vec<Child>>> {
-    if descriptor.size > Limits::OWN.manifest {
-        return Err(Error::document(&descriptor.digest, "it is larger than a manifest may be"));
-    }
-    let blob = match rebuild.read_blob(&descriptor.digest) {
-        Ok(blob) => blob,
-        Err(oci_store_base::Error::BlobNotFound(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let mut bytes = Vec::new();
-    let mut reader = VerifyReader::new(blob, &descriptor.digest, Some(descriptor.size))?;
-    reader.read_to_end(&mut bytes).map_err(oci_store_cas::Error::from)?;
-    children(descriptor, &bytes).map(Some)
-}
-
-fn write_edges(txn: &mut Txn<'_>, found: &[Found]) -> Result<()> {
-    for (descriptor, below) in found {
-        txn.set_media_type(&descriptor.digest, &descriptor.media_type)?;
-        let Some(below) = below else {
-            // Of another size than it is to have: an import that has it replaces it.
-            if txn.view().blob(&descriptor.digest)?.is_some_and(|blob| blob.size != descriptor.size) {
-                txn.note_check(&descriptor.digest, false)?;
-            }
-            continue;
-        };
-        let edges: Vec<_> = below.iter().map(Child::edge).collect();
-        txn.add_edges(&descriptor.digest, &descriptor.media_type, &edges)?;
-        if below.iter().any(|child| child.role == Role::Subject) {
-            refs::add_unnamed(txn, refs::REFERRER, descriptor)?;
-        }
-    }
-    Ok(())
-}
-
 /// Makes an entry's ref or pin, or leaves it at the record of a referrer; says whether it was a ref, and what of
 /// the image is missing and should not be. What is there of it stays kept: dropping the ref would lose that too.
 fn make_entry(
@@ -334,15 +242,16 @@ fn make_entry(
     root: &Descriptor,
     generation: u64,
     is_referrer: bool,
+    may_lack: bool,
 ) -> Result<(bool, Vec<check::Missing>)> {
-    // A document that another entry has named, with its right size, was not read again for this one.
+    // Of what is no document nothing was read.
     if let Some(actual) = txn.view().blob(&root.digest)?.map(|blob| blob.size).filter(|size| *size != root.size) {
         let (digest, expected) = (root.digest.clone(), root.size);
         let truncated = actual < expected;
         return Err(oci_store_cas::Error::SizeMismatch { digest, expected, actual, truncated }.into());
     }
     let incomplete = root.annotation(refs::INCOMPLETE).is_some();
-    let mut missing = check::closure(txn.view(), &root.digest)?.missing;
+    let mut missing = if may_lack { check::closure(txn.view(), &root.digest)?.missing } else { Vec::new() };
     let is_ours =
         root.annotation(refs::PINNED).is_some() || root.ref_name().is_some_and(|n| n.parse::<RefName>().is_ok());
     if missing.iter().any(|missing| missing.path.is_empty()) || (!missing.is_empty() && !incomplete && !is_ours) {

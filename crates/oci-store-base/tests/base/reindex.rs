@@ -1,8 +1,11 @@
 //! Building the index anew.
 
 use std::fs;
+use std::ops::ControlFlow;
+use std::thread;
 
-use oci_store_base::{Condition, Data, Error, Link, Space};
+use oci_store_base::{BlobFilter, Condition, Data, Described, Error, Link, Rebuild, Space, Store, View};
+use oci_store_cas::{Algorithm, Digest};
 use oci_store_index::IndexExt;
 
 use crate::common::{
@@ -252,5 +255,123 @@ fn without_anything_but_blobs() {
         bench.options().reindex(bench.root(), |_| Ok(())).unwrap();
         assert_eq!(config(&bench.own())["epoch"], 8);
         assert!(mark.exists());
+    }
+}
+
+fn described<'d>(digest: &'d Digest, size: u64, media_type: &'d str, link: Link) -> Described<'d> {
+    Described { digest, size, media_type, link }
+}
+
+/// What is said of the blobs makes the same index whoever says it first, in as many threads as there are, and also where
+/// the index is there already.
+#[test]
+fn what_is_described_in_any_order() {
+    for bench in disk_benches() {
+        let store = bench.open();
+        let [parent, child, wrong] = [b"parent".as_slice(), b"child", b"wrong"].map(|content| loose(&store, content));
+        let absent = digest(b"absent");
+        let say = |rebuild: &Rebuild<'_>, turn: usize| match turn {
+            0 => rebuild.describe(&[
+                described(&parent, 6, "m/b", Link::Needs),
+                described(&child, 5, "", Link::Needs),
+                described(&absent, 1, "m/x", Link::Uses),
+            ]),
+            1 => rebuild.describe(&[described(&child, 5, "m/c", Link::Uses), described(&wrong, 7, "m/w", Link::Needs)]),
+            2 => rebuild.describe(&[described(&parent, 6, "m/a", Link::Uses)]),
+            3 => rebuild.add_edges(&parent, "m/b", &[edge(&child, Link::Needs), edge(&child, Link::Needs)]),
+            4 => rebuild.add_edges(&parent, "m/a", &[edge(&wrong, Link::Uses), edge(&child, Link::Needs)]),
+            _ => rebuild.add_edges(&parent, "m/b", &[edge(&child, Link::Needs), edge(&child, Link::Needs)]),
+        };
+        let seen = |store: &Store| {
+            let view = |view: View<'_>| {
+                let parents = |of: &Digest| {
+                    let mut parents = Vec::new();
+                    view.parents(of, None, &mut |parent, edge| {
+                        parents.push((parent, edge));
+                        ControlFlow::Continue(())
+                    })?;
+                    Ok::<_, Error>(parents)
+                };
+                let mut blobs = view.blobs(&BlobFilter::default(), None, 100)?;
+                blobs.iter_mut().for_each(|blob| (blob.created, blob.used, blob.verified) = (0, 0, None));
+                Ok::<_, Error>((blobs, view.edges(&parent)?, parents(&child)?, parents(&wrong)?))
+            };
+            store.view(view).unwrap()
+        };
+        let lose = || fs::remove_dir_all(index_folder(&bench.own())).unwrap();
+        drop(store);
+        let mut outcomes = Vec::new();
+        for order in [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [2, 4, 0, 5, 3, 1]] {
+            lose();
+            let (store, found, lacks) = bench
+                .options()
+                .reindex(bench.root(), |rebuild| {
+                    thread::scope(|scope| {
+                        let all = order.map(|turn| scope.spawn(move || say(rebuild, turn)));
+                        all.into_iter().try_for_each(|said| said.join().unwrap())
+                    })?;
+                    rebuild.lacks()
+                })
+                .unwrap();
+            assert_eq!((found.blobs, lacks), (3, false), "only used");
+            outcomes.push(seen(&store));
+        }
+        let (blobs, edges, ..) = &outcomes[0];
+        let of = |digest: &Digest| blobs.iter().find(|blob| blob.digest == *digest).unwrap();
+        assert_eq!((of(&parent).media_type.as_str(), of(&child).media_type.as_str()), ("m/a", "m/c"), "{}", bench.name);
+        assert_eq!(blobs.iter().filter(|blob| blob.damaged).map(|blob| &blob.digest).collect::<Vec<_>>(), [&wrong]);
+        let edges = edges.as_ref().unwrap();
+        assert_eq!((edges.read_as.len(), edges.edges.len()), (2, 2));
+        assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{}", bench.name);
+
+        // The same, said when all is there.
+        lose();
+        let (store, _, lacks) = bench
+            .options()
+            .reindex(bench.root(), |rebuild| {
+                assert!(!rebuild.lacks()?);
+                [2, 0, 1, 4, 3, 5].into_iter().try_for_each(|turn| say(rebuild, turn))?;
+                rebuild.describe(&[described(&absent, 1, "m/x", Link::Needs)])?;
+                rebuild.lacks()
+            })
+            .unwrap();
+        assert!(!lacks, "what comes later can be looked for");
+        assert_eq!(seen(&store), outcomes[0]);
+
+        // What was known stays.
+        let say_other = |rebuild: &Rebuild<'_>| rebuild.describe(&[described(&child, 5, "a/a", Link::Needs)]);
+        let (store, ..) = bench.options().reindex(bench.root(), say_other).unwrap();
+        assert_eq!(store.view(|view| view.blob(&child)).unwrap().unwrap().media_type, "m/c");
+
+        // Behind the last blob, and before the first, and between: each is missed.
+        for name in [[0; 32], [0xff; 32], [0x80; 32]] {
+            let absent = Digest::from_raw(Algorithm::Sha256, &name).unwrap();
+            let missed = bench.options().reindex(bench.root(), |rebuild| {
+                rebuild.describe(&[described(&absent, 1, "", Link::Needs)])?;
+                rebuild.lacks()
+            });
+            assert!(missed.unwrap().2, "{absent}");
+        }
+    }
+}
+
+/// The first row that is read of an index says which one it is. LMDB believes its pages that a row is as long as they say.
+#[test]
+fn an_index_whose_first_row_leads_astray_is_done_without() {
+    for bench in disk_benches().into_iter().filter(|bench| bench.name == "lmdb") {
+        let store = bench.open();
+        let root = put(&store, "r", b"root");
+        drop(store);
+        let path = index_folder(&bench.own()).join("data.mdb");
+        let mut bytes = fs::read(&path).unwrap();
+        // The length of the value stands eight bytes before the key.
+        let rows: Vec<usize> =
+            bytes.windows(6).enumerate().filter(|(_, key)| key == b"mepoch").map(|(at, _)| at).collect();
+        assert!(!rows.is_empty());
+        rows.into_iter().for_each(|at| bytes[at - 8..at - 4].copy_from_slice(&[0xff, 0xff, 0xff, 0x0f]));
+        fs::write(&path, bytes).unwrap();
+        let (store, found, ()) = bench.options().reindex(bench.root(), |_| Ok(())).unwrap();
+        assert!(found.lost.unwrap().contains("damaged"));
+        assert_eq!(read(&store, &root), b"root");
     }
 }
