@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oci_store::Digest;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result, code};
@@ -41,6 +41,15 @@ fn wrote(outcome: io::Result<()>) -> Result<()> {
 
 pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<()> {
     print(&(serde_json::to_string_pretty(value).map_err(unprintable)? + "\n"))
+}
+
+/// A value for programs that is made only where one asks for it: of thousands of things it takes longer than to find them.
+pub(crate) struct Later<F>(pub(crate) F);
+
+impl<T: Serialize, F: Fn() -> T> Serialize for Later<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        (self.0)().serialize(serializer)
+    }
 }
 
 /// Each item of a list on a line; what is no list is one line.

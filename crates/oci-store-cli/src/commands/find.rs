@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::args::{Differ, Find};
 use crate::context::Context;
 use crate::failure::{Failure, Result, code};
-use crate::output;
+use crate::output::{self, Later};
 use crate::table::table;
 
 pub(crate) fn find(context: &Context, args: Find) -> Result<()> {
@@ -29,7 +29,7 @@ pub(crate) fn find(context: &Context, args: Find) -> Result<()> {
     };
     let found = store.search(&query)?;
     let json = |found: &FoundRef| json!({ "ref": found.name, "digest": found.digest, "size": found.size.bytes, "updated": found.updated });
-    context.print_named("ref", &found.refs.iter().map(json).collect::<Vec<_>>(), || {
+    context.print_named("ref", &Later(|| found.refs.iter().map(json).collect::<Vec<_>>()), || {
         let row = |found: &FoundRef| {
             let size = format!("{:>10}", output::size(found.size.bytes));
             [found.name.clone(), found.digest.to_string(), size, output::ago(found.updated)]

@@ -1,19 +1,18 @@
 //! `list`, `rm`, `tag`, `rename`, `pin`, `unpin`.
 
 use oci_store::{Condition, Error, RefName};
-use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::output::{self, Later};
 use crate::reader::Listed;
 use crate::table::table;
 
 pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
     let reader = context.reader_if_any()?;
     let refs = reader.map_or(Ok(Vec::new()), |reader| reader.refs(prefix, usize::MAX))?;
-    context.print_named("ref", &Refs(&refs), || {
+    context.print_named("ref", &Later(|| refs.iter().map(to_json).collect::<Vec<_>>()), || {
         let row = |found: &Listed| {
             let incomplete = if found.incomplete { " (incomplete)" } else { "" };
             let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
@@ -23,15 +22,6 @@ pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
         let rows: Vec<_> = refs.iter().map(row).collect();
         table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)
     })
-}
-
-/// Refs as JSON, which is made of thousands of them only where it is asked for.
-struct Refs<'r>(&'r [Listed]);
-
-impl Serialize for Refs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(to_json))
-    }
 }
 
 fn to_json(found: &Listed) -> Value {

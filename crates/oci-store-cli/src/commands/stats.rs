@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::args::Du;
 use crate::context::{Context, Shape};
 use crate::failure::{Failure, Result, code};
+use crate::output::Later;
 use crate::table::table;
 use crate::{output, picture};
 
@@ -61,15 +62,15 @@ pub(crate) fn du(context: &Context, args: &Du) -> Result<()> {
             "shared": image.total.without(image.unique).bytes, "unique": image.unique.bytes,
         })
     };
-    let images: Vec<_> = usage.images.iter().map(image).collect();
+    let images = || usage.images.iter().map(image).collect::<Vec<_>>();
     if printed > 0 {
         return Ok(());
     }
     if context.shape() == Shape::Names {
-        return context.print_named("ref", &images, String::new);
+        return context.print_named("ref", &images(), String::new);
     }
-    let json = json!({ "images": images, "total": amount(usage.total), "freed": amount(usage.freed) });
-    context.print(&json, || {
+    let json = || json!({ "images": images(), "total": amount(usage.total), "freed": amount(usage.freed) });
+    context.print(&Later(json), || {
         let cell = |bytes: u64| format!("{:>10}", output::size(bytes));
         let row = |name: &str, total: Amount, unique: Amount| {
             let shared = total.without(unique);

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use oci_spec::image::Platform;
-use oci_store_base::Space;
 use oci_store_cas::Digest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -75,6 +74,8 @@ impl Store {
     /// # Errors
     /// Those of the base store.
     pub fn search(&self, query: &Query) -> Result<FoundRefs> {
+        // Only what these ask for is in the entry.
+        let is_told_by_entry = !query.annotations.is_empty() || query.platform.is_some();
         let (graph, mut records) = self.base().view(|view| {
             let graph = Graph::load(view)?;
             let mut records = Vec::new();
@@ -82,7 +83,8 @@ impl Store {
                 let is_in_time = query.set_since.is_none_or(|time| data.updated >= time)
                     && query.set_before.is_none_or(|time| data.updated < time);
                 if let Some(digest) = data.blob.filter(|_| is_in_time) {
-                    records.push((data.key, digest, data.updated));
+                    let record = if is_told_by_entry { data.value } else { Vec::new() };
+                    records.push((data.key, digest, data.updated, record));
                 }
                 Ok(())
             })?;
@@ -90,7 +92,7 @@ impl Store {
         })?;
         let mut walker = graph.walker();
         let mut candidates = Vec::new();
-        for (name, digest, updated) in records.drain(..) {
+        for (name, digest, updated, record) in records.drain(..) {
             let Some(id) = graph.find(&digest) else { continue };
             let parts = walker.parts(id);
             let blobs = || parts.iter().filter_map(|id| graph.blobs.get(*id));
@@ -101,33 +103,33 @@ impl Store {
                 && query.blob.as_ref().is_none_or(|wanted| blobs().any(|blob| blob.digest == *wanted))
                 && query.media_type.as_ref().is_none_or(is_of_type)
             {
-                candidates.push((FoundRef { name, digest, size, updated }, parts));
+                candidates.push(Candidate { found: FoundRef { name, digest, size, updated }, record, parts });
             }
         }
         if query.annotations.is_empty() && query.labels.is_empty() && query.platform.is_none() {
-            let refs = candidates.into_iter().map(|(found, _)| found).collect();
+            let refs = candidates.into_iter().map(|candidate| candidate.found).collect();
             return Ok(FoundRefs { refs, unread: Vec::new() });
         }
         self.read(query, &graph, candidates)
     }
 
     /// Those candidates whose documents say what they should.
-    fn read(&self, query: &Query, graph: &Graph, candidates: Vec<(FoundRef, Vec<Id>)>) -> Result<FoundRefs> {
+    fn read(&self, query: &Query, graph: &Graph, candidates: Vec<Candidate>) -> Result<FoundRefs> {
         let threads = if candidates.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
         let next = AtomicUsize::new(0);
         let verdicts = Mutex::new(vec![Ok(false); candidates.len()]);
         side_by_side(threads, || {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some((found, parts)) = candidates.get(at) else { return };
-                let verdict = self.is_wanted(query, graph, found, parts).map_err(|error| error.to_string());
+                let Some(candidate) = candidates.get(at) else { return };
+                let verdict = self.is_wanted(query, graph, candidate).map_err(|error| error.to_string());
                 let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
                 verdicts.get_mut(at).into_iter().for_each(|at| at.clone_from(&verdict));
             }
         });
         let mut answer = FoundRefs::default();
         let verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for ((found, _), verdict) in candidates.into_iter().zip(verdicts) {
+        for (Candidate { found, .. }, verdict) in candidates.into_iter().zip(verdicts) {
             match verdict {
                 Ok(true) => answer.refs.push(found),
                 Ok(false) => {}
@@ -137,16 +139,15 @@ impl Store {
         Ok(answer)
     }
 
-    fn is_wanted(&self, query: &Query, graph: &Graph, found: &FoundRef, parts: &[Id]) -> Result<bool> {
+    fn is_wanted(&self, query: &Query, graph: &Graph, candidate: &Candidate) -> Result<bool> {
         let mut said = Said::default();
-        let blobs = || parts.iter().filter_map(|id| graph.blobs.get(*id)).filter(|blob| blob.size.is_some());
+        let blobs = || candidate.parts.iter().filter_map(|id| graph.blobs.get(*id)).filter(|blob| blob.size.is_some());
         let named = |blob: &super::graph::Blob| {
             Descriptor::new(graph.media_type(blob), blob.digest.clone(), blob.size.unwrap_or_default())
         };
         let source = self.as_source();
         if !query.annotations.is_empty() || query.platform.is_some() {
-            let record = self.base().view(|view| view.data(Space::Store, refs::REF, &found.name))?;
-            let entry = record.and_then(|data| serde_json::from_slice::<Record>(&data.value).ok());
+            let entry = serde_json::from_slice::<Record>(&candidate.record).ok();
             said.entries.extend(entry.map(|record| record.entry));
             // Of a manifest, it is the config that says the platform.
             let is_manifest = |media_type: &str| is_document(media_type) && !is_index(media_type);
@@ -176,6 +177,14 @@ impl Store {
         Ok(query.labels.iter().all(|wanted| said.has_label(wanted))
             && query.platform.as_ref().is_none_or(|platform| is_for(platform, &said)))
     }
+}
+
+/// A ref of which only documents can tell whether it is to be found.
+struct Candidate {
+    found: FoundRef,
+    /// Its record, if that may tell.
+    record: Vec<u8>,
+    parts: Vec<Id>,
 }
 
 /// What of a ref's record matters here.

@@ -33,8 +33,12 @@ pub(super) struct Root {
 
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    ids: HashMap<Digest, Id>,
+    /// Those that are there, in the order of their heads, then those that are only named.
     pub(super) blobs: Vec<Blob>,
+    /// The [heads](head) of those that are there: to look through numbers is faster than to hash digests.
+    heads: Vec<u64>,
+    /// The places of those that are only named.
+    absent: HashMap<Digest, Id>,
     media_types: Vec<String>,
     /// What each blob keeps by pointing at it.
     parts: Vec<Vec<Id>>,
@@ -50,17 +54,20 @@ impl Graph {
         let mut graph = Self { media_types: vec![String::new()], ..Self::default() };
         let mut types = HashMap::from([(String::new(), 0)]);
         view.each_blob(None, &mut |blob| {
-            let id = graph.id(blob.digest);
             let next = types.len();
             let media_type = *types.entry(blob.media_type).or_insert_with_key(|new| {
                 graph.media_types.push(new.clone());
                 next
             });
-            if let Some(known) = graph.blobs.get_mut(id) {
-                (known.size, known.media_type) = (Some(blob.size), media_type);
-            }
+            let (digest, size) = (blob.digest, Some(blob.size));
+            graph.blobs.push(Blob { digest, size, is_document: false, media_type, roles: 0 });
             Ok(ControlFlow::Continue(()))
         })?;
+        // Nearly their order already: that of algorithm and hash.
+        graph.blobs.sort_by_key(|blob| head(&blob.digest));
+        graph.heads = graph.blobs.iter().map(|blob| head(&blob.digest)).collect();
+        graph.parts.resize(graph.blobs.len(), Vec::new());
+        graph.about.resize(graph.blobs.len(), Vec::new());
         view.each_edges(&mut |parent, found| {
             let parent = graph.id(parent);
             if let Some(known) = graph.blobs.get_mut(parent) {
@@ -89,16 +96,23 @@ impl Graph {
     }
 
     fn id(&mut self, digest: Digest) -> Id {
-        *self.ids.entry(digest).or_insert_with_key(|digest| {
-            self.blobs.push(Blob { digest: digest.clone(), size: None, is_document: false, media_type: 0, roles: 0 });
-            self.parts.push(Vec::new());
-            self.about.push(Vec::new());
-            self.blobs.len() - 1
-        })
+        if let Some(id) = self.find(&digest) {
+            return id;
+        }
+        let id = self.blobs.len();
+        self.blobs.push(Blob { digest: digest.clone(), size: None, is_document: false, media_type: 0, roles: 0 });
+        self.parts.push(Vec::new());
+        self.about.push(Vec::new());
+        self.absent.insert(digest, id);
+        id
     }
 
     pub(super) fn find(&self, digest: &Digest) -> Option<Id> {
-        self.ids.get(digest).copied()
+        let head = head(digest);
+        let first = self.heads.partition_point(|known| *known < head);
+        let same = self.heads.iter().skip(first).take_while(|known| **known == head).count();
+        let is_it = |id: &Id| self.blobs.get(*id).is_some_and(|blob| blob.digest == *digest);
+        (first..first + same).find(is_it).or_else(|| self.absent.get(digest).copied())
     }
 
     /// What live leases name.
@@ -130,6 +144,11 @@ impl Graph {
     pub(super) fn walker(&self) -> Walker<'_> {
         Walker { graph: self, seen: vec![0; self.blobs.len()], walk: 0 }
     }
+}
+
+/// The beginning of a hash, as a number.
+fn head(digest: &Digest) -> u64 {
+    digest.raw().iter().take(size_of::<u64>()).fold(0, |head, byte| head << 8 | u64::from(*byte))
 }
 
 /// Walks over a graph, again and again.
