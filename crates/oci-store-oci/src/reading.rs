@@ -90,8 +90,9 @@ impl Store {
                 return Err(BaseError::Cancelled.into());
             }
             progress.begin(digest, *size);
+            let was_damaged = self.is_damaged(digest)?;
             match self.base().verify_blob(digest, &mut |bytes| passed(progress, bytes)) {
-                Ok(true) => notes.good(digest)?,
+                Ok(true) => notes.good(digest, was_damaged)?,
                 Ok(false) => {
                     read.bad += 1;
                     self.base().update(|txn| txn.note_check(digest, false))?;
@@ -116,6 +117,10 @@ impl Store {
         done.map(|()| read)
     }
 
+    fn is_damaged(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.base().view(|view| view.blob(digest))?.is_some_and(|blob| blob.damaged))
+    }
+
     fn oldest_first(&self, blobs: Vec<(Digest, u64)>) -> Result<Vec<(Digest, u64)>> {
         self.base().view(|view| {
             let verified = |digest: &Digest| Ok::<_, crate::Error>(view.blob(digest)?.and_then(|info| info.verified));
@@ -129,13 +134,14 @@ impl Store {
 /// Good outcomes that are still to be noted.
 struct Notes<'s> {
     store: &'s Store,
-    good: Vec<Digest>,
+    /// With whether they were said to be damaged before they were read.
+    good: Vec<(Digest, bool)>,
     since: Instant,
 }
 
 impl Notes<'_> {
-    fn good(&mut self, digest: &Digest) -> Result<()> {
-        self.good.push(digest.clone());
+    fn good(&mut self, digest: &Digest, was_damaged: bool) -> Result<()> {
+        self.good.push((digest.clone(), was_damaged));
         if self.good.len() >= NOTED || self.since.elapsed() >= NOTED_AFTER { self.write() } else { Ok(()) }
     }
 
@@ -145,7 +151,13 @@ impl Notes<'_> {
         if good.is_empty() {
             return Ok(());
         }
-        let noted = self.store.base().update(|txn| good.iter().try_for_each(|digest| txn.note_check(digest, true)));
+        let noted = self.store.base().update(|txn| {
+            good.iter().try_for_each(|(digest, was_damaged)| {
+                // Somebody else has read it later, and found it so.
+                let is_newly_damaged = !was_damaged && txn.view().blob(digest)?.is_some_and(|blob| blob.damaged);
+                if is_newly_damaged { Ok(()) } else { txn.note_check(digest, true) }
+            })
+        });
         match noted {
             // That all is well need not be noted.
             Err(error) if error.is_no_space() => Ok(()),

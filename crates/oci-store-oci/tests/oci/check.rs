@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use oci_store_cas::Digest;
 use oci_store_oci::media_type::MANIFEST;
 use oci_store_oci::{Error, Fault, Layout, Progress, Store};
 use serde_json::json;
@@ -99,5 +101,35 @@ fn a_gc_beside_a_check() {
             let checked = store.check(&[], read, &Meddler(&store)).unwrap();
             assert_eq!(checked.problems, []);
         }
+    }
+}
+
+/// What a check has read a while ago is not said of a blob that somebody has found damaged since.
+#[test]
+fn damage_that_another_has_found_meanwhile_stays_noted() {
+    struct Meddler<'s>(&'s Store, AtomicBool);
+    impl Progress for Meddler<'_> {
+        fn begin(&self, blob: &Digest, _: u64) {
+            self.1.store(*blob == digest(b"layer"), Ordering::Relaxed);
+        }
+        fn blob_done(&self) {
+            if self.1.load(Ordering::Relaxed) {
+                self.0.base().update(|txn| txn.note_check(&digest(b"layer"), false)).unwrap();
+            }
+        }
+    }
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let layer = images.layer("layer");
+        let image = images.manifest("image", &[layer]);
+        images.name("v1", &image);
+        import(&store, &images, "v1").unwrap();
+        let is_damaged = || store.base().view(|view| view.blob(&digest(b"layer"))).unwrap().unwrap().damaged;
+        store.check(&[], true, &Meddler(&store, AtomicBool::new(false))).unwrap();
+        assert!(is_damaged(), "{}", bench.backend);
+        // What was noted before it was read is another matter.
+        store.check(&[], true, &()).unwrap();
+        assert!(!is_damaged(), "{}", bench.backend);
     }
 }
