@@ -4,6 +4,7 @@
 //! must not change is counted instead, by `cargo xtask counts`.
 
 mod contest;
+mod crowd;
 pub(crate) mod floor;
 mod inputs;
 mod keeping;
@@ -108,12 +109,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     case("processes, different images", few, &|lab, name| {
         let layouts =
             (0..processes as u64).map(|seed| written(&lab.scratch.join(format!("own-{seed}")), seed, 16, 1 << 20));
-        Ok(moving::different(lab, name, &layouts.collect::<Result<Vec<_>>>()?))
+        crowd::different(lab, name, &layouts.collect::<Result<Vec<_>>>()?)
     })?;
     case("processes, the same image", few, &|lab, name| {
         let layout = written(&lab.scratch.join("same"), 99, 16, 4 << 20)?;
-        Ok(moving::same(lab, name, &layout, processes))
+        crowd::same(lab, name, &layout, processes)
     })?;
+    case("processes, tags", few, &|lab, name| crowd::tags(lab, name, &filled, processes))?;
+    case("processes, questions", few, &|lab, name| crowd::questions(lab, name, &filled, processes))?;
     if let Some(file) = &args.json {
         let all = json!({ "surroundings": surroundings(&lab, rounds)?, "outcomes": outcomes });
         fs::write(file, serde_json::to_vec_pretty(&all)?).with_context(|| file.display().to_string())?;

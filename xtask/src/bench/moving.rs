@@ -113,62 +113,6 @@ pub(super) fn one_by_one<'l>(lab: &'l Lab, name: &str, layout: &Layout) -> Conte
     Contest { name: name.to_owned(), about, contenders, goals: Vec::new(), many: true }
 }
 
-/// Images of their own, imported by more and more processes at once.
-pub(super) fn different<'l>(lab: &'l Lab, name: &str, layouts: &[Layout]) -> Contest<'l> {
-    let list: Vec<String> =
-        layouts.iter().map(|layout| format!("{} {}", layout.name(), layout.folder.display())).collect();
-    let list = list.join("\n");
-    let about = format!("{} images, each {}: a process for each.", layouts.len(), layouts[0].about());
-    crowd(lab, name, about, layouts.len(), Some(1.6), move |_| list.clone())
-}
-
-/// The same image, imported by more and more processes at once.
-pub(super) fn same<'l>(lab: &'l Lab, name: &str, layout: &Layout, most: usize) -> Contest<'l> {
-    let (source, about) = (layout.folder.display().to_string(), format!("{}: each imports it.", layout.about()));
-    let list = move |processes| {
-        let line = |number| format!("same-{number} {source}");
-        (0..processes).map(line).collect::<Vec<_>>().join("\n")
-    };
-    crowd(lab, name, about, most, None, list)
-}
-
-fn crowd<'l>(
-    lab: &'l Lab,
-    name: &str,
-    about: String,
-    most: usize,
-    factor: Option<f64>,
-    list: impl Fn(usize) -> String + Clone + 'l,
-) -> Contest<'l> {
-    let one = "1 process";
-    let mut contenders = Vec::new();
-    let mut processes = 1;
-    while processes <= most {
-        for index in INDEXES {
-            let name = match processes {
-                1 => format!("{one} {index}"),
-                _ => format!("oci-store, {processes} processes {index}"),
-            };
-            let list = list.clone();
-            contenders.push(Contender::new(&name, move |folder| {
-                let words = lab.command(index, &folder.join("store"), ["import", "--dref", "\"$0\"", "\"$1\""]);
-                let import = words.join(" ");
-                let script =
-                    format!("printf '%s\n' '{}' | xargs -P {processes} -L 1 sh -c '{import}'", list(processes));
-                vec![shell(&script)]
-            }));
-        }
-        processes *= 2;
-    }
-    Contest {
-        name: name.to_owned(),
-        about,
-        contenders,
-        goals: factor.map(|factor| faster(factor, one)).into_iter().collect(),
-        many: false,
-    }
-}
-
 fn skopeo<'l>(lab: &'l Lab, layout: &Layout, to: impl Fn(&Path) -> String + 'l) -> Option<Contender<'l>> {
     let skopeo = lab.skopeo.as_ref()?;
     let image = layout.image();
