@@ -16,7 +16,7 @@ pub(crate) type Rows = Database<'static, Bytes, Bytes>;
 
 /// The map is address space, not disk: the file is as long as its rows need. Growing a map later fails in the
 /// other processes, so it is made once as large as can be.
-const MAP_MOST: usize = 1 << 40;
+pub(crate) const MAP_MOST: usize = 1 << 40;
 /// Below this, where the address space is limited (`ulimit -v`), there is no use in trying: an index of thousands of
 /// blobs is as large.
 const MAP_LEAST: usize = 4 << 20;

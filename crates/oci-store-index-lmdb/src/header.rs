@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::io;
 
+use crate::environment::MAP_MOST;
 use crate::walk::{self, read_at};
 
 const META: usize = 152;
@@ -82,6 +83,10 @@ fn look(file: &File) -> io::Result<(Header, Option<Meta>)> {
         return Ok((Header::Truncated, None));
     }
     let Some(second) = Meta::parse(&page) else { return Ok((Header::Foreign, None)) };
+    // LMDB would map as much as it is told that was used.
+    if [&first, &second].iter().any(|meta| meta.last >= MAP_MOST as u64 / first.page_size) {
+        return Ok((Header::Damaged, None));
+    }
     let newest = if second.transaction > first.transaction { second } else { first };
     // Taken after the metas: a writer beside us extends the file before it writes a meta.
     let pages = file.metadata()?.len() / first.page_size;

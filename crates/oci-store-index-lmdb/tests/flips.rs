@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
-use oci_store_index::{Backend, IndexExt, Result};
+use oci_store_index::{Backend, Error, IndexExt, Result};
 use oci_store_index_lmdb::LmdbBackend;
 
 #[test]
@@ -43,4 +43,25 @@ fn what_is_said_to_be_readable_ends_no_process() {
         fs::remove_dir_all(&dir).unwrap();
     }
     assert!(refused > 10 && read > 10, "{refused} refused, {read} read");
+}
+
+/// LMDB maps as much as a header says was ever used, and finds no room for it: which is not for want of memory.
+#[test]
+fn more_pages_than_there_can_be_are_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = LmdbBackend.open(folder.path()).unwrap();
+    index.write(|txn| txn.put(b"key", b"value")).unwrap();
+    drop(index);
+    let data = folder.path().join("data.mdb");
+    let bytes = fs::read(&data).unwrap();
+    // The last page, in both metas: 16 bytes of a page's head, 120 before it in a meta.
+    for meta in [0, 4096] {
+        for byte in [4, 5, 7] {
+            let mut flipped = bytes.clone();
+            flipped[meta + 136 + byte] ^= 1;
+            fs::write(&data, flipped).unwrap();
+            let refused = LmdbBackend.open(folder.path()).map(drop);
+            assert!(matches!(refused, Err(Error::Damaged { .. })), "{meta} {byte}: {refused:?}");
+        }
+    }
 }
