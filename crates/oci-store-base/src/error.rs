@@ -27,7 +27,7 @@ pub enum Error {
     ReadOnly(PathBuf),
 
     /// The store belongs to another kind of program: an appc store was opened as an OCI one, say.
-    #[error("{}: this is a store of kind {found}, not {expected}", .path.display())]
+    #[error("{}: by its config.json this is a store of kind {found}, not {expected}", .path.display())]
     Kind {
         /// The store's folder.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum Error {
     },
 
     /// The index's backend is not in this build.
-    #[error("this build has no index called {name} (it has: {known})")]
+    #[error("this build has no index called {name}, which was asked for, or is named in config.json (it has: {known})")]
     NoBackend {
         /// What was asked for.
         name: String,

@@ -37,6 +37,7 @@ const CHUNK: usize = 8192;
 pub struct Rebuild<'r> {
     cas: &'r dyn Cas,
     old: Option<&'r Sealed>,
+    is_old_whole: bool,
     new: &'r Sealed,
     folder: PathBuf,
     /// What was noted and is not written yet; `None` from when that begins.
@@ -84,7 +85,7 @@ struct Named {
 }
 
 impl<'r> Rebuild<'r> {
-    /// `lost`: why there is no index before.
+    /// `lost`: why there is no index before, or not all of it.
     pub(crate) fn new(
         cas: &'r dyn Cas,
         old: Option<&'r Sealed>,
@@ -93,8 +94,17 @@ impl<'r> Rebuild<'r> {
         lost: Option<String>,
     ) -> Self {
         let sorter = || Sorter::new(folder);
+        let is_old_whole = old.is_some() && lost.is_none();
         let notes = Notes { names: sorter(), edges: sorter(), reverse: sorter(), lost };
-        Self { cas, old, new, folder: folder.to_owned(), notes: Mutex::new(Some(notes)), filled: OnceLock::new() }
+        Self {
+            cas,
+            old,
+            is_old_whole,
+            new,
+            folder: folder.to_owned(),
+            notes: Mutex::new(Some(notes)),
+            filled: OnceLock::new(),
+        }
     }
 
     /// Notes what is said of blobs. It gives a blob its media type, if the index before knew none: where several are said, the
@@ -174,6 +184,12 @@ impl<'r> Rebuild<'r> {
     /// What `body` returns, [`Error::Index`].
     pub fn old_view<T>(&self, body: impl FnOnce(View<'_>) -> Result<T>) -> Option<Result<T>> {
         self.old.map(|old| old.read(|txn| body(View(txn))))
+    }
+
+    /// Whether the index before is there, and shows all that was ever put in it: of a damaged one, rows may be hidden.
+    #[must_use]
+    pub fn is_old_whole(&self) -> bool {
+        self.is_old_whole
     }
 
     fn notes(&self) -> MutexGuard<'_, Option<Notes>> {

@@ -135,7 +135,11 @@ impl OpenOptions {
                 let mut lost = None;
                 // It may be damaged, which is why this is done.
                 let old = match old {
-                    Ok(old) => Some(old),
+                    // What can be read of it is carried over, even if that is not all.
+                    Ok(old) => {
+                        old.raw().check().or_else(|error| note_loss(&mut lost, error.into()))?;
+                        Some(old)
+                    }
                     Err(error) => note_loss(&mut lost, error).map(|()| None)?,
                 };
                 let rebuild = Rebuild::new(&*parts.cas, old.as_deref(), &new, &parts.own, lost);

@@ -2,6 +2,7 @@
 
 mod documents;
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
@@ -66,7 +67,8 @@ const GROUP: usize = 1024;
 fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Result<()> {
     let (floor, entries) = match rebuild.old_view(|view| old_entries(view).map_err(to_base)) {
         // The index was the truth: its refs are newer than the file, or the same.
-        Some(Ok(old)) => old,
+        Some(Ok(old)) if rebuild.is_old_whole() => old,
+        Some(Ok(old)) => with_listed(rebuild, old, root)?,
         // It can be read another time.
         Some(Err(error)) if error.as_io().is_some() => return Err(error.into()),
         Some(Err(_)) | None => listed_entries(root)?,
@@ -153,6 +155,27 @@ fn old_entries(view: View<'_>) -> Result<(u64, Vec<Dated>)> {
         Ok(())
     })?;
     Ok((floor, entries))
+}
+
+/// The entries of an index that may hide some, with those that `index.json` lists beside them. What was removed since that
+/// was written may be among them: it can't be told from what is hidden, unless its removal is known.
+fn with_listed(
+    rebuild: &Rebuild<'_>,
+    (floor, mut entries): (u64, Vec<Dated>),
+    root: &Path,
+) -> Result<(u64, Vec<Dated>)> {
+    let (generation, listed) = listed_entries(root)?;
+    let key = |entry: &Descriptor| entry.ref_name().map_or_else(|| entry.digest.to_string(), str::to_owned);
+    let known: HashSet<String> = entries.iter().map(|(entry, _)| key(entry)).collect();
+    let removed = |key: &str| rebuild.old_view(|view| refs::removed(view, key).map_err(to_base));
+    for (entry, set) in listed {
+        let key = key(&entry);
+        let is_removed = matches!(removed(&key), Some(Ok(Some(removed))) if removed.generation >= set);
+        if !known.contains(&key) && !is_removed {
+            entries.push((entry, set));
+        }
+    }
+    Ok((floor.max(generation), entries))
 }
 
 /// What `index.json` lists.
