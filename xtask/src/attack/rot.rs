@@ -48,6 +48,7 @@ struct Counts {
     named: u64,
     harmless: u64,
     crashed: u64,
+    hidden: u64,
 }
 
 /// `cargo xtask rot`.
@@ -86,12 +87,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             counts.named += u64::from(outcome.named);
             counts.harmless += u64::from(!outcome.found);
             counts.crashed += u64::from(outcome.crashed);
+            counts.hidden += u64::from(outcome.hidden);
             tally.fell(&format!("rot --index {index}: {file} byte {at}"), outcome.wrong);
         }
-        for (kind, Counts { flips, found, named, harmless, crashed }) in kinds {
+        for (kind, Counts { flips, found, named, harmless, crashed, hidden }) in kinds {
             println!(
                 "{index} {kind}: {flips} flips, {found} found ({named} with a word of reindex), {harmless} harmless, \
-                 {crashed} with a crash"
+                 {crashed} with a crash, {hidden} with rows hidden from a question"
             );
         }
     }
@@ -104,6 +106,7 @@ struct Outcome {
     found: bool,
     named: bool,
     crashed: bool,
+    hidden: bool,
     /// Whether there may be refs besides those that there were.
     may_add: bool,
     wrong: Vec<String>,
@@ -204,7 +207,7 @@ impl<'f> Field<'f> {
     /// Found or harmless; and mended by a reindex.
     fn other(&self, copy: &Path, file: &str) -> Result<Outcome> {
         let mut outcome = Outcome::default();
-        let mut errors = Vec::new();
+        let (mut errors, mut is_told) = (Vec::new(), false);
         // Without its checksum, `index.json` is what another tool has written: one that has set a ref, too.
         outcome.may_add = file == "index.json";
         for words in [&["--format", "json", "list"][..], &["--format", "json", "blobs"], &["check", "--read-data"]] {
@@ -214,6 +217,8 @@ impl<'f> Field<'f> {
             } else {
                 errors.push(text(&output.stderr));
             }
+            // The last of them is the check.
+            is_told = !output.status.success();
         }
         for digest in &self.blobs {
             let output = self.run(copy, &["cat", digest], &mut outcome)?;
@@ -229,6 +234,12 @@ impl<'f> Field<'f> {
             // has to mend that.
             outcome.wrong.retain(|wrong| !wrong.contains("signal: "));
             errors.push("a signal".to_owned());
+        }
+        let is_short = |wrong: &String| wrong.contains(": too few: ");
+        if file.ends_with("data.mdb") && outcome.wrong.iter().any(is_short) && is_told {
+            // Nor does it notice rows that its pages do not lead to any more; the check does, which counts them.
+            outcome.wrong.retain(|wrong| !is_short(wrong));
+            outcome.hidden = true;
         }
         outcome.found = !errors.is_empty();
         outcome.named = errors.iter().any(|error| error.contains("reindex"));
@@ -261,20 +272,25 @@ impl<'f> Field<'f> {
     fn compare(&self, words: &[&str], output: &Output, outcome: &mut Outcome) {
         let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let field = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        let right = match words.last() {
+        let (right, is_part) = match words.last() {
             Some(&"list") => {
                 let mut found: BTreeMap<_, _> =
                     rows.iter().map(|row| (field(row, "ref"), field(row, "digest"))).collect();
                 if outcome.may_add {
                     found.retain(|name, digest| self.refs.contains_key(name) || !self.blobs.contains(digest));
                 }
-                found == self.refs
+                let is_part = found.iter().all(|(name, digest)| self.refs.get(name) == Some(digest));
+                (found == self.refs, is_part)
             }
-            Some(&"blobs") => rows.iter().map(|row| field(row, "digest")).collect::<Vec<_>>() == self.blobs,
-            _ => true,
+            Some(&"blobs") => {
+                let found: Vec<_> = rows.iter().map(|row| field(row, "digest")).collect();
+                (found == self.blobs, found.iter().all(|digest| self.blobs.contains(digest)))
+            }
+            _ => (true, true),
         };
         if !right {
-            outcome.wrong.push(format!("{}: wrong: {}", words.join(" "), text(&output.stdout)));
+            let what = if is_part { "too few" } else { "wrong" };
+            outcome.wrong.push(format!("{}: {what}: {}", words.join(" "), text(&output.stdout)));
         }
     }
 }
