@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use oci_store_cas::Digest;
-use oci_store_index::IndexExt;
+use oci_store_index::{Index as _, IndexExt};
 
 use crate::replace::{Replacing, copy_rows, replace};
 use crate::schema;
@@ -137,7 +137,7 @@ impl OpenOptions {
                 let old = match old {
                     // What can be read of it is carried over, even if that is not all.
                     Ok(old) => {
-                        old.raw().check().or_else(|error| note_loss(&mut lost, error.into()))?;
+                        old.check().or_else(|error| note_loss(&mut lost, error.into()))?;
                         Some(old)
                     }
                     Err(error) => note_loss(&mut lost, error).map(|()| None)?,

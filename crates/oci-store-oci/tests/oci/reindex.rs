@@ -8,8 +8,8 @@ use oci_store_oci::{Error, OpenOptions, Ref, Store};
 use serde_json::json;
 
 use crate::common::{
-    Bench, assert_sound, backends, benches, failure, files, import, import_all, import_with, incomplete, listed, name,
-    overwrite, refs, sweep, unnamed,
+    Bench, assert_sound, backends, benches, disk_benches, failure, files, import, import_all, import_with, incomplete,
+    listed, name, overwrite, refs, sweep, unnamed,
 };
 use crate::images::{Images, digest, with};
 
@@ -301,6 +301,31 @@ fn a_wrong_size_is_told_of_the_entry_that_has_it() {
         let (store, report) = lost(&bench).reindex(bench.root()).unwrap();
         let skipped: Vec<&str> = report.skipped.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!((skipped, refs(&store).len()), (vec!["v2"], 1), "{}", bench.backend);
+    }
+}
+
+/// A ref's row that has come to stand under a key of another table's, still in its place: only its checksum tells.
+#[test]
+fn a_ref_that_an_index_has_under_another_key_is_found_in_the_file() {
+    for bench in disk_benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let image = images.simple("image");
+        images.name("v1", &image);
+        import(&store, &images, "v1").unwrap();
+        drop(store);
+        let folder = bench.root().join(".oci-store/index/1");
+        let path = folder.join(if bench.backend == "lmdb" { "data.mdb" } else { "index.sqlite" });
+        let mut bytes = fs::read(&path).unwrap();
+        let rows: Vec<usize> = (0..bytes.len() - 7).filter(|at| bytes[*at..].starts_with(b"sref\0v1")).collect();
+        assert!(!rows.is_empty(), "{}", bench.backend);
+        rows.into_iter().for_each(|at| bytes[at] = b't');
+        fs::write(&path, bytes).unwrap();
+        assert!(refs(&bench.open()).is_empty(), "hidden");
+        let (store, report) = bench.options().reindex(bench.root()).unwrap();
+        assert!(report.lost.is_some(), "{}", bench.backend);
+        assert_eq!(refs(&store).len(), 1, "{}", bench.backend);
+        assert_sound(&store);
     }
 }
 
