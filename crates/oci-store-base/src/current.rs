@@ -1,6 +1,7 @@
 //! The index in use: which one it is, and where it lies.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,8 +54,13 @@ pub(crate) fn open_existing(
     looked_at: bool,
 ) -> Result<Arc<Sealed>> {
     let lost = |why: String| Error::IndexLost { path: folder.to_owned(), why };
-    if !folder.is_dir() {
-        return Err(lost("its folder is gone".to_owned()));
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => {}
+        // Nobody knows what is there.
+        Err(error) if error.kind() != ErrorKind::NotFound && error.kind() != ErrorKind::NotADirectory => {
+            return Err(Error::io(folder)(error));
+        }
+        _ => return Err(lost("its folder is gone".to_owned())),
     }
     let index = Sealed::over(backend.open(folder)?, folder);
     if looked_at {

@@ -15,7 +15,7 @@ use crate::source::Limits;
 use crate::store::OpenOptions;
 use crate::{Descriptor, Error, RefName, Result, Store, check, history, refs};
 
-use documents::{Documents, has_subject};
+use documents::{Documents, has_subject, unread};
 
 /// What a reindex has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -249,12 +249,12 @@ fn name_unread(rebuild: &Rebuild<'_>, blob: BlobInfo) -> Result<Option<Descripto
     let mut content = rebuild.read_blob(&digest)?;
     let mut bytes = vec![0];
     if size > Limits::OWN.manifest
-        || content.read(&mut bytes).map_err(oci_store_cas::Error::from)? == 0
+        || content.read(&mut bytes).map_err(|error| unread(&digest, error))? == 0
         || bytes != *b"{"
     {
         return Ok(None);
     }
-    content.take(size).read_to_end(&mut bytes).map_err(oci_store_cas::Error::from)?;
+    content.take(size).read_to_end(&mut bytes).map_err(|error| unread(&digest, error))?;
     Ok(document::media_type_of(&bytes).map(|media_type| Descriptor::new(&media_type, digest, size)))
 }
 

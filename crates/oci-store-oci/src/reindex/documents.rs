@@ -1,7 +1,7 @@
 //! The documents that a store's index is built from: each is read once, by as many threads as there are processors.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -165,8 +165,16 @@ fn read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Option<Vec
     };
     let mut bytes = Vec::new();
     let mut reader = VerifyReader::new(blob, &descriptor.digest, Some(descriptor.size))?;
-    reader.read_to_end(&mut bytes).map_err(oci_store_cas::Error::from)?;
+    reader.read_to_end(&mut bytes).map_err(|error| unread(&descriptor.digest, error))?;
     children(descriptor, &bytes).map(Some)
+}
+
+/// What the system says of a blob's file is not about its bytes: it may be read another time.
+pub(super) fn unread(digest: &Digest, error: io::Error) -> Error {
+    match oci_store_cas::Error::from(error) {
+        oci_store_cas::Error::Stream(error) => Error::io(digest.to_string())(error),
+        other => other.into(),
+    }
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
