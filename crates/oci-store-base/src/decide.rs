@@ -22,7 +22,7 @@ pub(crate) enum Todo<'d> {
 }
 
 /// Blobs that are looked at however long it takes: a transaction that does nothing would be followed by the same.
-const FEW: usize = 64;
+pub(crate) const FEW: usize = 64;
 
 /// One transaction of a collection.
 pub(crate) struct Gc<'s, 'x, 't> {

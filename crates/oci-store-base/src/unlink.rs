@@ -10,6 +10,7 @@ use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
 
 use crate::collect::{GAP, LONG};
+use crate::decide::FEW;
 use crate::edges::scan;
 use crate::schema;
 use crate::{Collected, Error, Result, Store, Txn, View};
@@ -147,7 +148,7 @@ impl Store {
         Ok(live.flat_map(|lease| lease.digests).collect())
     }
 
-    /// Unlinks files, the first one at least, until others have waited long enough; returns how many of them it has looked at.
+    /// Unlinks files, a few at least, until others have waited long enough; returns how many of them it has looked at.
     fn unlink(&self, digests: &[Digest], total: &mut Collected) -> Result<usize> {
         reached(Point::BeforeUnlink);
         // A second try counts what it finds: what the first has unlinked is gone.
@@ -160,7 +161,7 @@ impl Store {
             for digest in digests {
                 self.unlink_one(txn, &leased, digest, total)?;
                 done += 1;
-                if Instant::now() >= until {
+                if done >= FEW && Instant::now() >= until {
                     break;
                 }
             }
