@@ -55,7 +55,7 @@ struct Notes {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Filled {
     pub(crate) blobs: u64,
     /// Why something of the index before is lost.
@@ -296,7 +296,6 @@ impl<'r> Rebuild<'r> {
         let now = crate::time::now();
         self.new.write(|txn| {
             for ((digest, size, Named { media_type, is_wrong }), known) in rows.into_iter().zip(known) {
-                let (created, used, media_type) = (now, now, media_type);
                 let info = match known {
                     // Of another size than it had: whatever it is, it is not what was verified.
                     Some(known) => BlobInfo {
@@ -304,7 +303,15 @@ impl<'r> Rebuild<'r> {
                         media_type: if known.media_type.is_empty() { media_type } else { known.media_type.clone() },
                         ..known
                     },
-                    None => BlobInfo { digest, size, media_type, created, used, verified: None, damaged: is_wrong },
+                    None => BlobInfo {
+                        digest,
+                        size,
+                        media_type,
+                        created: now,
+                        used: now,
+                        verified: None,
+                        damaged: is_wrong,
+                    },
                 };
                 Txn(txn).write_blob(&info)?;
             }
