@@ -164,7 +164,7 @@ fn manual_pages_are_written_for_each_command(world: &World) {
 
 fn versions_are_told_to_programs(world: &World) {
     let version = world.json("version");
-    assert_eq!((&version["output"], &version["storeFormat"]), (&json!(1), &json!(1)));
+    assert_eq!((&version["output"], &version["storeFormat"]), (&json!(1), &json!(2)));
     assert!(version["indexes"].as_array().unwrap().contains(&json!(world.index)));
     assert_eq!(world.ok("version -q").trim(), version["version"].as_str().unwrap());
 }

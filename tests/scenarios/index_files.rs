@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::common::World;
 use crate::common::over_each_index;
 use crate::common::tree::{assert_same, tree};
+use oci_store::base::FORMAT;
 
 over_each_index!(
     an_index_that_is_not_its_own_is_named_and_reindex_brings_the_refs_back,
@@ -154,7 +155,7 @@ fn a_format_of_before_is_migrated_and_one_that_is_none_is_refused(world: &World)
         config["format"] = format;
         fs::write(&path, config.to_string()).unwrap();
     };
-    for none in [json!(-1), json!("1"), json!(1.5), json!(2), json!(u64::MAX), json!(null)] {
+    for none in [json!(-1), json!("1"), json!(1.5), json!(FORMAT + 1), json!(u64::MAX), json!(null)] {
         set(none.clone());
         for words in ["list", "gc --full", "reindex", "tag v1 v2"] {
             let error = world.fails(1, words);
@@ -163,7 +164,7 @@ fn a_format_of_before_is_migrated_and_one_that_is_none_is_refused(world: &World)
     }
     set(json!(0));
     assert_eq!(world.refs(), before);
-    assert!(fs::read_to_string(&path).unwrap().contains("\"format\": 1"));
+    assert!(fs::read_to_string(&path).unwrap().contains(&format!("\"format\": {FORMAT}")));
     world.ok("gc --full");
     world.ok("check --read-data");
     assert_eq!(world.blob_files(), crate::common::tree::blobs_of(&world.path("hello")));

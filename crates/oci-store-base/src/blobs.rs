@@ -215,7 +215,8 @@ impl Txn<'_> {
 
     pub(crate) fn write_blob(&mut self, info: &BlobInfo) -> Result<()> {
         let row = schema::encode("blob", &info.row(), &[])?;
-        Ok(self.0.put(&schema::of_digest(schema::BLOB, &info.digest), &row)?)
+        self.0.put(&schema::of_digest(schema::BLOB, &info.digest), &row)?;
+        Ok(())
     }
 
     /// Notes that a blob is in use now. Writes at most once an hour for a blob. No row: nothing happens.
@@ -258,7 +259,8 @@ impl Txn<'_> {
     /// # Errors
     /// [`Error::Index`].
     pub fn mark_dirty(&mut self, digest: &Digest) -> Result<()> {
-        Ok(self.0.put(&schema::of_digest(schema::DIRTY, digest), &[])?)
+        self.0.put(&schema::of_digest(schema::DIRTY, digest), &[])?;
+        Ok(())
     }
 
     /// Removes a blob's row and all that hangs on it; its file is pending. Returns what it pointed at, and how many
@@ -273,6 +275,7 @@ impl Txn<'_> {
     }
 
     pub(crate) fn mark_pending(&mut self, digest: &Digest, size: u64) -> Result<()> {
-        Ok(self.0.put(&schema::of_digest(schema::PENDING, digest), &size.to_be_bytes())?)
+        self.0.put(&schema::of_digest(schema::PENDING, digest), &size.to_be_bytes())?;
+        Ok(())
     }
 }

@@ -79,6 +79,10 @@ impl Store {
     pub fn collect(&self, roots: &[&str], extent: Extent, dry_run: bool) -> Result<Collected> {
         let boot = self.locks().boot();
         let full = extent == Extent::Full || self.view(|view| view.number(BOOT))? != boot;
+        if full {
+            // What has no row is taken for garbage: not because a damaged index doesn't show the row.
+            self.check_index()?;
+        }
         if dry_run {
             return self.rehearse(roots, full, self.orphans_before(extent));
         }

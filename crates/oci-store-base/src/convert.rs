@@ -1,3 +1,5 @@
+use oci_store_index::Index as _;
+
 use crate::current::find_backend;
 use crate::replace::{Replacing, copy_rows, replace};
 use crate::{Result, Store};
@@ -19,7 +21,12 @@ impl Store {
             Some(to),
             None,
             |config| config.index != to,
-            |Replacing { old, new }| copy_rows(&*old?, &*new, &[], &|_, _| true),
+            |Replacing { old, new }| {
+                let old = old?;
+                // What it doesn't show is not to be missing in the new one as if it had never been.
+                old.check()?;
+                copy_rows(&*old, &*new, &[], &|_, value| Some(value))
+            },
         )?;
         let Some((current, _)) = replaced else { return Ok(false) };
         self.set_current(current);

@@ -62,7 +62,7 @@ pub(crate) fn open_existing(
         }
         _ => return Err(lost("its folder is gone".to_owned())),
     }
-    let index = Sealed::over(backend.open(folder)?, folder);
+    let index = Sealed::over(backend.open(folder)?, folder, config.format);
     if looked_at {
         index.check_readable()?;
     }

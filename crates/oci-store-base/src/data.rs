@@ -342,7 +342,8 @@ impl Txn<'_> {
         }
         let version = self.count(VERSION)?;
         let head = DataHead { version, updated: now(), kind: None, key: name.spilled(), blob: None };
-        Ok(self.0.put(&schema::blob_data(digest, name), &schema::encode("additional data", &head, value)?)?)
+        self.0.put(&schema::blob_data(digest, name), &schema::encode("additional data", &head, value)?)?;
+        Ok(())
     }
 
     /// Removes additional data of a blob; says whether it was there. Idempotent.

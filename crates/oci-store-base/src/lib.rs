@@ -16,6 +16,7 @@ mod blobs;
 mod collect;
 mod config;
 mod convert;
+mod counts;
 mod current;
 mod data;
 mod decide;

@@ -24,7 +24,7 @@ pub(crate) fn migrate(own: &Path, locks: &dyn Locks, backends: &[Arc<dyn Backend
         None,
         None,
         |config: &Config| config.format < FORMAT,
-        |Replacing { old, new }| from_0(&*old?, &*new),
+        |Replacing { old, new }| bring_over(&*old?, &*new),
     )?;
     if replaced.is_some() {
         tracing::info!("migrated the index to format {FORMAT}");
@@ -32,9 +32,11 @@ pub(crate) fn migrate(own: &Path, locks: &dyn Locks, backends: &[Arc<dyn Backend
     Ok(())
 }
 
-/// Format 0 had edges from parent to child only: the other direction is made from them.
-fn from_0(old: &dyn Index, new: &dyn Index) -> Result<()> {
-    copy_rows(old, new, &[], &|key, _| key.first() != Some(&schema::REVERSE))?;
+/// Format 0 had edges from parent to child only: the other direction is made from them. Formats 0 and 1 did not count their rows:
+/// the new index counts what it is given.
+fn bring_over(old: &dyn Index, new: &dyn Index) -> Result<()> {
+    old.check()?;
+    copy_rows(old, new, &[], &|key, value| (key.first() != Some(&schema::REVERSE)).then_some(value))?;
     let mut after: Vec<u8> = Vec::new();
     loop {
         let mut page = Vec::new();

@@ -9,6 +9,8 @@ pub const MAX_NAME: usize = 4096;
 
 /// A type's bytes of its own in a key; with the hash of a longer one it takes at most 32 more.
 const KIND: usize = 32;
+/// The bytes of a SHA-256.
+const HASH: usize = 32;
 /// A key's bytes of its own in a key of the index.
 const KEY: usize = 256;
 
@@ -76,6 +78,13 @@ impl<'n> Key<'n> {
     pub(crate) fn spilled(self) -> Option<String> {
         spilled(self.0, KEY)
     }
+}
+
+/// How long the type is with which `row` begins, as it was [fitted](Kind::fitted); behind it stands a NUL.
+pub(crate) fn fitted_kind(row: &[u8]) -> Option<usize> {
+    let own = row.get(..row.len().min(KIND))?;
+    let long = || (row.len() > KIND + HASH).then_some(KIND + HASH);
+    own.iter().position(|byte| *byte == 0).or_else(long)
 }
 
 /// The part of a name, or of the beginning of one, by which its rows are found in order.

@@ -258,7 +258,7 @@ fn make(
         fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }
     config.access().make_folder(&folder)?;
-    let index = Sealed::over(find_backend(backends, &config.index)?.open(&folder)?, &folder);
+    let index = Sealed::over(find_backend(backends, &config.index)?.open(&folder)?, &folder, config.format);
     index.write(|txn| sign(&mut Txn(txn), config))?;
     sync_folder(&folder)?;
     sync_folder(&own.join("index"))?;

@@ -217,7 +217,7 @@ impl<'r> Rebuild<'r> {
         self.fill_dirty()?;
         let mut reverse = self.sorted(notes.reverse)?;
         while let Some(page) = next_page(&mut reverse, CHUNK, &self.folder)? {
-            self.new.write(|txn| page.iter().try_for_each(|key| txn.put(key, &[])))?;
+            self.new.write(|txn| page.iter().try_for_each(|key| txn.put(key, &[]).map(drop)))?;
         }
         if let Some(old) = self.old {
             carry_over(old, self.new, &mut filled.lost)?;
@@ -366,7 +366,8 @@ impl<'r> Rebuild<'r> {
 }
 
 fn put_edges(txn: &mut dyn WriteTxn, parent: &[u8], edges: &Edges) -> Result<()> {
-    Ok(txn.put(&[&[schema::EDGES], parent].concat(), &edges.encode()?)?)
+    txn.put(&[&[schema::EDGES], parent].concat(), &edges.encode()?)?;
+    Ok(())
 }
 
 /// At most `most` rows; `None` if there are no more.

@@ -28,12 +28,8 @@ pub(crate) fn carry_over(old: &Sealed, new: &Sealed, lost: &mut Option<String>) 
     let damaged = Cell::new(None);
     // As they lie there, so that what follows a damaged row is found.
     for table in CARRIED {
-        let copied = copy_rows(old.raw(), new.raw(), &[table], &|key, row| match check_carried(key, row) {
-            Ok(()) => true,
-            Err(error) => {
-                damaged.set(Some(error.to_string()));
-                false
-            }
+        let copied = copy_rows(old.raw(), new, &[table], &|key, row| {
+            check_carried(key, row).map_err(|error| damaged.set(Some(error.to_string()))).ok()
         });
         if let Err(error) = copied {
             note_loss(lost, error)?;
@@ -90,15 +86,15 @@ pub(crate) fn note_loss(lost: &mut Option<String>, error: Error) -> Result<()> {
 /// The tables that have something to carry over.
 const CARRIED: [u8; 3] = [schema::META, schema::BLOB_DATA, Space::User.code()];
 
-/// That a row which is carried over as it is is not damaged.
-fn check_carried(key: &[u8], row: &[u8]) -> Result<()> {
+/// The value of a row which is carried over as it is, unless it is damaged.
+fn check_carried<'r>(key: &[u8], row: &'r [u8]) -> Result<&'r [u8]> {
     let value = sealed::open(key, row).ok_or(Error::Row { what: "checksum" })?;
     if key.first() == Some(&schema::META) {
-        return if value.len() == size_of::<u64>() { Ok(()) } else { Err(Error::Row { what: "number" }) };
+        return if value.len() == size_of::<u64>() { Ok(value) } else { Err(Error::Row { what: "number" }) };
     }
     let (head, _): (schema::DataHead, _) = schema::decode("data", value)?;
     match head.blob.as_deref().map(Digest::split_key) {
-        None | Some(Some((_, []))) => Ok(()),
+        None | Some(Some((_, []))) => Ok(value),
         Some(_) => Err(Error::Row { what: "data" }),
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn replace<T, E: From<Error>>(
     let build = || {
         config.access().make_folder(&own.join("index")).map_err(Error::from)?;
         config.access().make_folder(&folder).map_err(Error::from)?;
-        let new = Sealed::over(backend.open(&folder).map_err(Error::from)?, &folder);
+        let new = Sealed::over(backend.open(&folder).map_err(Error::from)?, &folder, next.format);
         let filled = fill(Replacing { old, new: Arc::clone(&new) })?;
         new.write(|txn| sign(&mut Txn(txn), &next))?;
         sync_folder(&folder)?;
@@ -106,13 +106,11 @@ fn prune(own: &Path, epoch: u64) -> Result<()> {
     Ok(())
 }
 
-/// Copies the rows whose keys begin with `prefix` and that `takes` wants from one index into another.
-pub(crate) fn copy_rows(
-    from: &dyn Index,
-    to: &dyn Index,
-    prefix: &[u8],
-    takes: &dyn Fn(&[u8], &[u8]) -> bool,
-) -> Result<u64> {
+/// What of a row's value is put into the other index, if it is.
+pub(crate) type Take<'t> = dyn for<'r> Fn(&[u8], &'r [u8]) -> Option<&'r [u8]> + 't;
+
+/// Copies the rows whose keys begin with `prefix` and that `take` wants from one index into another.
+pub(crate) fn copy_rows(from: &dyn Index, to: &dyn Index, prefix: &[u8], take: &Take<'_>) -> Result<u64> {
     let mut after: Vec<u8> = Vec::new();
     let mut copied = 0;
     loop {
@@ -128,7 +126,7 @@ pub(crate) fn copy_rows(
         let Some((last, _)) = page.last() else { return Ok(copied) };
         after = last.clone();
         to.write(|txn| {
-            for (key, value) in page.iter().filter(|(key, value)| takes(key, value)) {
+            for (key, value) in page.iter().filter_map(|(key, row)| Some((key, take(key, row)?))) {
                 txn.put(key, value)?;
                 copied += 1;
             }

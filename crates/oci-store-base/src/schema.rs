@@ -12,23 +12,27 @@
 //! g  dk                                     -            dirty: a gc has to look whether something keeps it
 //! p  dk                                     size         pending: has no row any more, its file is to go
 //! m  name                                   number       counters and marks
+//! n  (b | e | (u|s) type 0)                 number       how many rows begin so
 //! ```
 //!
 //! `type` and `key` are names as [`name`](crate::name) fits them: types in at most 64 bytes, keys in at most 288.
 //! The longest key of all is `l`, with 1 + 122 + 1 + 64 + 1 + 288 = 477 bytes of the 480 that an index takes.
 //! Rows are [postcard](https://postcard.jamesmunns.com) structs; where a struct has bytes of any length, they
 //! follow it raw. Behind each value stands a checksum over key and value, which [`sealed`](crate::sealed) puts there and
-//! takes away.
+//! takes away; it keeps the rows `n`, too.
 
 use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::edges::{Edge, Link};
-use crate::name::{Key, Kind};
+use crate::name::{Key, Kind, fitted_kind};
 use crate::{Error, Result, Space};
 
 /// The number of this schema, as the config records it. A change to any row is a new one, with a migration.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The first that counts rows.
+pub(crate) const COUNTED_SINCE: u32 = 2;
 
 pub(crate) const BLOB: u8 = b'b';
 pub(crate) const EDGES: u8 = b'e';
@@ -38,6 +42,7 @@ pub(crate) const REFERENCE: u8 = b'l';
 pub(crate) const DIRTY: u8 = b'g';
 pub(crate) const PENDING: u8 = b'p';
 pub(crate) const META: u8 = b'm';
+pub(crate) const COUNT: u8 = b'n';
 
 /// A blob's row. Times are seconds since 1970; 0 is never.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -118,6 +123,16 @@ pub(crate) fn split_reverse(key: &[u8]) -> Result<(Digest, Edge)> {
         Some((parent, Edge { child, role, link: Link::from_code(link)? }))
     };
     split().ok_or(Error::Row { what: "reverse edge" })
+}
+
+/// The beginning of a row's key that tells with which others it is counted, if it is: its table, or its space and type.
+pub(crate) fn counted(key: &[u8]) -> Option<&[u8]> {
+    let (table, rest) = key.split_first()?;
+    if matches!(*table, BLOB | EDGES) {
+        return key.get(..1);
+    }
+    let is_data = [Space::User, Space::Store].iter().any(|space| space.code() == *table);
+    is_data.then(|| key.get(..1 + fitted_kind(rest)? + 1)).flatten()
 }
 
 pub(crate) fn data_prefix(space: Space, kind: Kind<'_>) -> Vec<u8> {

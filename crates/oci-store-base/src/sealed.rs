@@ -1,10 +1,15 @@
 //! Rows with a checksum: an index on a disk that rots must not give wrong answers. Each value ends in a CRC-32 over its
-//! key and itself, so a row that has changed, or has come to stand under another key, is told from what was written.
+//! key and itself, so a row that has changed, or has come to stand under another key, is told from what was written. And
+//! rows that are listed whole are [counted](crate::counts), so that a list with one too few is told from a whole one.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci_store_index::{Error, Index, ReadTxn, Result, Visit, WriteTxn};
+
+use crate::counts::Counts;
+use crate::schema::{self, COUNT, COUNTED_SINCE};
 
 /// Bytes that a row has more.
 const SEAL: usize = size_of::<u32>();
@@ -14,11 +19,12 @@ const SEAL: usize = size_of::<u32>();
 pub(crate) struct Sealed {
     index: Arc<dyn Index>,
     folder: PathBuf,
+    is_counted: bool,
 }
 
 impl Sealed {
-    pub(crate) fn over(index: Arc<dyn Index>, folder: &Path) -> Arc<Self> {
-        Arc::new(Self { index, folder: folder.to_owned() })
+    pub(crate) fn over(index: Arc<dyn Index>, folder: &Path, format: u32) -> Arc<Self> {
+        Arc::new(Self { index, folder: folder.to_owned(), is_counted: format >= COUNTED_SINCE })
     }
 
     /// The index below, with its rows as they lie there: to save what can be saved of a damaged one.
@@ -37,42 +43,83 @@ impl Index for Sealed {
     }
 
     fn update(&self, body: &mut dyn FnMut(&mut dyn WriteTxn) -> Result<()>) -> Result<()> {
-        self.index.update(&mut |txn| body(&mut Writer { txn, sealed: self }))
+        self.index.update(&mut |txn| {
+            let mut writer = Writer { txn, sealed: self, counts: Counts::default() };
+            body(&mut writer)?;
+            std::mem::take(&mut writer.counts).write(&mut writer)
+        })
     }
 
     fn check_readable(&self) -> Result<()> {
         self.index.check_readable()
     }
 
+    /// And every row, for its checksum, and how many there are.
     fn check(&self) -> Result<()> {
         self.index.check()?;
-        // Every row, for its checksum.
-        self.view(&mut |txn| txn.scan(&[], &[], &mut |_, _| std::ops::ControlFlow::Continue(())))
+        let (mut found, mut wanted, mut is_damaged) = (Counts::default(), Counts::default(), false);
+        self.index.view(&mut |txn| {
+            txn.scan(&[], &[], &mut |key, row| {
+                found.note(key, 1);
+                let is_count = key.first() == Some(&COUNT);
+                is_damaged = !open(key, row).is_some_and(|value| !is_count || wanted.read(key, value).is_some());
+                if is_damaged { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        })?;
+        if is_damaged {
+            return Err(self.damaged(CHANGED));
+        }
+        if self.is_counted && found != wanted { Err(self.damaged(MISSING)) } else { Ok(()) }
     }
 }
 
+const CHANGED: &str = "a row is not what was written";
+const MISSING: &str = "it does not have the rows that were written";
+
 impl Sealed {
-    fn damaged(&self) -> Error {
-        Error::damaged(self.index.name(), &self.folder, "a row is not what was written")
+    fn damaged(&self, why: impl ToString) -> Error {
+        Error::damaged(self.index.name(), &self.folder, why)
     }
 
     fn get(&self, txn: &dyn ReadTxn, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let Some(mut row) = txn.get(key)? else { return Ok(None) };
-        let length = open(key, &row).ok_or_else(|| self.damaged())?.len();
+        let length = open(key, &row).ok_or_else(|| self.damaged(CHANGED))?.len();
         row.truncate(length);
         Ok(Some(row))
     }
 
-    fn scan(&self, txn: &dyn ReadTxn, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<()> {
-        let mut is_damaged = false;
-        txn.scan(prefix, from, &mut |key, row| match open(key, row) {
-            Some(value) => visit(key, value),
-            None => {
-                is_damaged = true;
-                std::ops::ControlFlow::Break(())
-            }
+    /// `reader` is what sees `txn` through the seals, and `counts` what came and went in it.
+    fn scan(
+        &self,
+        txn: &dyn ReadTxn,
+        reader: &dyn ReadTxn,
+        counts: &Counts,
+        (prefix, from): (&[u8], &[u8]),
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
+        let (mut rows, mut is_damaged, mut is_ended) = (0, false, false);
+        txn.scan(prefix, from, &mut |key, row| {
+            rows += 1;
+            let flow = match open(key, row) {
+                // Not the store's rows, but this index's own.
+                Some(_) if key.first() == Some(&COUNT) => ControlFlow::Continue(()),
+                Some(value) => visit(key, value),
+                None => {
+                    is_damaged = true;
+                    ControlFlow::Break(())
+                }
+            };
+            is_ended = flow.is_break();
+            flow
         })?;
-        if is_damaged { Err(self.damaged()) } else { Ok(()) }
+        if is_damaged {
+            return Err(self.damaged(CHANGED));
+        }
+        let is_whole = !is_ended && from <= prefix && schema::counted(prefix) == Some(prefix);
+        if is_whole && self.is_counted && counts.wanted(reader, prefix)? != rows {
+            return Err(self.damaged(MISSING));
+        }
+        Ok(())
     }
 }
 
@@ -87,13 +134,14 @@ impl ReadTxn for Reader<'_> {
     }
 
     fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<()> {
-        self.sealed.scan(self.txn, prefix, from, visit)
+        self.sealed.scan(self.txn, self, &Counts::default(), (prefix, from), visit)
     }
 }
 
 struct Writer<'a> {
     txn: &'a mut dyn WriteTxn,
     sealed: &'a Sealed,
+    counts: Counts,
 }
 
 impl ReadTxn for Writer<'_> {
@@ -102,20 +150,28 @@ impl ReadTxn for Writer<'_> {
     }
 
     fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut Visit<'_>) -> Result<()> {
-        self.sealed.scan(&*self.txn, prefix, from, visit)
+        self.sealed.scan(&*self.txn, self, &self.counts, (prefix, from), visit)
     }
 }
 
 impl WriteTxn for Writer<'_> {
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         let mut row = Vec::with_capacity(value.len() + SEAL);
         row.extend_from_slice(value);
         row.extend_from_slice(&seal(key, value));
-        self.txn.put(key, &row)
+        let is_new = self.txn.put(key, &row)?;
+        if is_new {
+            self.counts.note(key, 1);
+        }
+        Ok(is_new)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool> {
-        self.txn.delete(key)
+        let was_there = self.txn.delete(key)?;
+        if was_there {
+            self.counts.note(key, -1);
+        }
+        Ok(was_there)
     }
 }
 

@@ -48,7 +48,8 @@ impl Txn<'_> {
     /// # Errors
     /// [`Error::Index`].
     pub fn set_number(&mut self, name: &str, number: u64) -> Result<()> {
-        Ok(self.0.put(&schema::meta(name), &number.to_be_bytes())?)
+        self.0.put(&schema::meta(name), &number.to_be_bytes())?;
+        Ok(())
     }
 }
 

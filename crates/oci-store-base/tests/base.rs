@@ -10,6 +10,8 @@ mod child;
 mod common;
 #[path = "base/concurrency.rs"]
 mod concurrency;
+#[path = "base/counts.rs"]
+mod counts;
 #[path = "base/data.rs"]
 mod data;
 #[path = "base/filesystem.rs"]

@@ -1,6 +1,6 @@
 use std::ops::{Bound, ControlFlow};
 
-use heed::{RoTxn, RwTxn, WithoutTls};
+use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
 use oci_store_index::limits::{check_key, check_value};
 use oci_store_index::{Range, ReadTxn, Result, Visit, WriteTxn};
 
@@ -41,10 +41,14 @@ impl ReadTxn for Writer<'_> {
 }
 
 impl WriteTxn for Writer<'_> {
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         check_key(key)?;
         check_value(value)?;
-        self.rows.put(&mut self.txn, key, value).map_err(|error| self.environment.failed(error))
+        let put = match self.rows.put_with_flags(&mut self.txn, PutFlags::NO_OVERWRITE, key, value) {
+            Err(heed::Error::Mdb(MdbError::KeyExist)) => self.rows.put(&mut self.txn, key, value).map(|()| false),
+            put => put.map(|()| true),
+        };
+        put.map_err(|error| self.environment.failed(error))
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool> {

@@ -17,7 +17,7 @@ fn what_is_said_to_be_readable_ends_no_process() {
     for half in 0..2 {
         let put = |n: u32| (n.to_be_bytes(), value(n));
         let rows = (0..400).filter(|n| n % 2 == half).map(put);
-        index.write(|txn| rows.into_iter().try_for_each(|(key, value)| txn.put(&key, &value))).unwrap();
+        index.write(|txn| rows.into_iter().try_for_each(|(key, value)| txn.put(&key, &value).map(drop))).unwrap();
     }
     index.write(|txn| (0..50_u32).try_for_each(|n| txn.delete(&n.to_be_bytes()).map(drop))).unwrap();
     index.check_readable().unwrap();

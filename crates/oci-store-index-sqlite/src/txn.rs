@@ -82,11 +82,16 @@ impl ReadTxn for Txn<'_> {
 }
 
 impl WriteTxn for Txn<'_> {
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         check_key(key)?;
         check_value(value)?;
-        let put = self.statement("INSERT OR REPLACE INTO kv(key, value) VALUES(?1, ?2)")?.execute([key, value]);
-        put.map(drop).map_err(|error| self.pool.failed(&error))
+        let insert = "INSERT INTO kv(key, value) VALUES(?1, ?2) ON CONFLICT DO NOTHING";
+        let rows = self.statement(insert)?.execute([key, value]).map_err(|error| self.pool.failed(&error))?;
+        if rows == 0 {
+            let update = self.statement("UPDATE kv SET value = ?2 WHERE key = ?1")?.execute([key, value]);
+            update.map_err(|error| self.pool.failed(&error))?;
+        }
+        Ok(rows > 0)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool> {

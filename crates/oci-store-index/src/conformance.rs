@@ -52,7 +52,7 @@ fn open(backend: &dyn Backend, dir: &Path) -> Arc<dyn Index> {
 }
 
 fn put(index: &dyn Index, key: &[u8], value: &[u8]) {
-    index.write(|txn| txn.put(key, value)).unwrap();
+    index.write(|txn| txn.put(key, value).map(drop)).unwrap();
 }
 
 fn get(index: &dyn Index, key: &[u8]) -> Option<Vec<u8>> {

@@ -63,12 +63,12 @@ pub trait ReadTxn {
 
 /// An exclusive transaction: what it reads is the newest state, and nobody else writes until it ends.
 pub trait WriteTxn: ReadTxn {
-    /// Sets `key` to `value`, replacing what was there.
+    /// Sets `key` to `value`, replacing what was there; says whether the key is new.
     ///
     /// # Errors
     /// [`Error::Key`] if the key is empty or longer than [`MAX_KEY`], [`Error::Value`] if the value is longer
     /// than [`MAX_VALUE`]; [`Error::Io`], [`Error::Damaged`], [`Error::Backend`].
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<bool>;
 
     /// Removes `key`; says whether it was there. Idempotent.
     ///

@@ -151,11 +151,11 @@ impl ReadTxn for Txn {
 }
 
 impl WriteTxn for Txn {
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         check_key(key)?;
         check_value(value)?;
-        self.changes.insert(key.into(), Some(value.into()));
-        Ok(())
+        let before = self.changes.insert(key.into(), Some(value.into()));
+        Ok(before.map_or_else(|| !self.base.contains_key(key), |change| change.is_none()))
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool> {

@@ -82,11 +82,10 @@ impl ReadTxn for Txn {
 }
 
 impl WriteTxn for Txn {
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         check_key(key)?;
         check_value(value)?;
-        Arc::make_mut(&mut self.0).insert(key.to_vec(), value.to_vec());
-        Ok(())
+        Ok(Arc::make_mut(&mut self.0).insert(key.to_vec(), value.to_vec()).is_none())
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool> {

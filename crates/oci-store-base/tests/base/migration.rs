@@ -55,7 +55,7 @@ fn from_format_0() {
         let migrated = bench.open();
         assert_eq!(
             (config(&bench.own())["format"].clone(), config(&bench.own())["epoch"].clone()),
-            (json!(1), json!(2))
+            (json!(2), json!(2))
         );
         assert_eq!(rows_of(&*bench.backend(), &index_folder(&bench.own())), wanted, "{}", bench.name);
         // The index before is as it was.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use oci_store_base::{Error, OpenOptions};
+use oci_store_base::{Error, FORMAT, OpenOptions};
 use oci_store_cas::Access;
 use oci_store_index::{Backend, Index};
 use serde_json::json;
@@ -79,11 +79,11 @@ fn mismatches_are_typed_and_change_nothing() {
         assert!(matches!(mismatch, Error::IndexMismatch { asked, found, .. } if asked == other && found == bench.name));
         let none = failure(OpenOptions::new("test", bench.backends().split_off(1)).open(bench.root()));
         assert!(matches!(none, Error::NoBackend { name, .. } if name == bench.name));
-        set_config(&bench.own(), "format", json!(2));
+        set_config(&bench.own(), "format", json!(FORMAT + 1));
         let newer = failure(bench.options().open(bench.root()));
-        assert!(matches!(newer, Error::NewerFormat { found: 2, known: 1, .. }));
+        assert!(matches!(newer, Error::NewerFormat { found, known: FORMAT, .. } if found == FORMAT + 1));
         failure(bench.options().reindex(bench.root(), |_| Ok(())));
-        set_config(&bench.own(), "format", json!(1));
+        set_config(&bench.own(), "format", json!(FORMAT));
         let mut after = tree(&bench.root());
         // Written anew by this test, with other white space.
         let path = bench.own().join("config.json");

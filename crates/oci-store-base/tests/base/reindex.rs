@@ -133,7 +133,8 @@ fn with_damaged_rows() {
             txn.put(&[b"b".as_slice(), &root.to_key()].concat(), b"")?;
             txn.put(b"ukind\0bad", b"\xff\xff")?;
             txn.put(&[b"a".as_slice(), &other.to_key(), b"bad"].concat(), b"")?;
-            txn.put(b"mbad", b"123")
+            txn.put(b"mbad", b"123")?;
+            Ok(())
         });
         damage.unwrap();
         let damaged = failure(store.view(|view| view.blob(&root)));
@@ -176,7 +177,8 @@ fn a_flipped_bit_of_a_row() {
                 let replace = |from: &[u8], to: &[u8], row: &[u8]| {
                     let done: Result<(), oci_store_index::Error> = index.write(|txn| {
                         txn.delete(from)?;
-                        txn.put(to, row)
+                        txn.put(to, row)?;
+                        Ok(())
                     });
                     done.unwrap();
                 };

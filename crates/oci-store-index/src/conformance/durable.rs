@@ -85,7 +85,9 @@ fn modes_follow_the_folder(backend: &dyn Backend, dir: &Path) {
 fn damaged_files(backend: &dyn Backend, dir: &Path) {
     let sound = dir.join("sound");
     let index = open(backend, &sound);
-    index.write(|txn| (0..2000_u32).try_for_each(|number| txn.put(&number.to_be_bytes(), &[7; 100]))).unwrap();
+    index
+        .write(|txn| (0..2000_u32).try_for_each(|number| txn.put(&number.to_be_bytes(), &[7; 100]).map(drop)))
+        .unwrap();
     drop(index);
     for file in fs::read_dir(&sound).unwrap() {
         let name = file.unwrap().file_name();

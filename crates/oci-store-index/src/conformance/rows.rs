@@ -30,6 +30,14 @@ fn set_get_delete(backend: &dyn Backend, dir: &Path) {
     let deleted: Result<_> = index.write(|txn| Ok((txn.delete(b"key")?, txn.delete(b"key")?, txn.get(b"key")?)));
     assert_eq!(deleted.unwrap(), (true, false, None));
     assert_eq!(get(&*index, b"key"), None);
+    let new: Result<_> = index.write(|txn| Ok((txn.put(b"new", b"1")?, txn.put(b"new", b"2")?)));
+    assert_eq!(new.unwrap(), (true, false), "in the transaction that made it, a key is new once");
+    let again: Result<_> = index.write(|txn| {
+        let replaced = txn.put(b"new", b"")?;
+        Ok((replaced, txn.delete(b"new")?, txn.put(b"new", b"3")?, txn.put(b"new", b"4")?))
+    });
+    assert_eq!(again.unwrap(), (false, true, true, false), "a key that was deleted is new again");
+    assert_eq!(get(&*index, b"new").as_deref(), Some(&b"4"[..]));
     let own: Result<_> = index.write(|txn| {
         txn.put(b"own", b"1")?;
         let put = txn.get(b"own")?;
@@ -54,7 +62,7 @@ fn key_limits(backend: &dyn Backend, dir: &Path) {
         };
         refused(index.read(|txn| txn.get(&key)).map(drop));
         refused(index.write(|txn| txn.get(&key)).map(drop));
-        refused(index.write(|txn| txn.put(&key, b"value")));
+        refused(index.write(|txn| txn.put(&key, b"value")).map(drop));
         refused(index.write(|txn| txn.delete(&key)).map(drop));
     }
     // A refused key is an error of its own, not of the transaction.
@@ -65,7 +73,7 @@ fn key_limits(backend: &dyn Backend, dir: &Path) {
 fn any_bytes_are_a_key(backend: &dyn Backend, dir: &Path) {
     let index = open(backend, dir);
     let all: Vec<Vec<u8>> = (0..=u8::MAX).flat_map(|byte| [vec![byte], vec![byte, 0], vec![byte, u8::MAX]]).collect();
-    index.write(|txn| all.iter().try_for_each(|key| txn.put(key, key))).unwrap();
+    index.write(|txn| all.iter().try_for_each(|key| txn.put(key, key).map(drop))).unwrap();
     for key in &all {
         assert_eq!(get(&*index, key).as_ref(), Some(key));
     }

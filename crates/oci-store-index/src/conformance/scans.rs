@@ -15,7 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn fill(index: &dyn Index, keys: &[&[u8]]) {
-    index.write(|txn| keys.iter().try_for_each(|key| txn.put(key, b"value"))).unwrap();
+    index.write(|txn| keys.iter().try_for_each(|key| txn.put(key, b"value").map(drop))).unwrap();
 }
 
 fn an_empty_index_has_no_rows(backend: &dyn Backend, dir: &Path) {
@@ -115,7 +115,9 @@ fn many_rows(backend: &dyn Backend, dir: &Path) {
     let key = |number: u32| format!("row/{number:06}").into_bytes();
     put(&*index, b"row", b"before");
     put(&*index, b"row0", b"after");
-    index.write(|txn| (0..20_000).try_for_each(|number| txn.put(&key(number * 7919 % 20_000), b"value"))).unwrap();
+    index
+        .write(|txn| (0..20_000).try_for_each(|number| txn.put(&key(number * 7919 % 20_000), b"value").map(drop)))
+        .unwrap();
     let expected: Vec<_> = (0..20_000).map(key).collect();
     assert_eq!(keys(&*index, b"row/", b""), expected);
     assert_eq!(keys(&*index, b"row/", &key(19_990)), expected[19_990..]);

@@ -33,7 +33,7 @@ fn an_error_rolls_back(backend: &dyn Backend, dir: &Path) {
     assert!(matches!(failed, Err(Error::Aborted)), "{failed:?}");
     assert_eq!(get(&*index, b"kept").as_deref(), Some(&b"before"[..]));
     assert_eq!(get(&*index, b"new"), None);
-    let failed = index.update(&mut |txn| txn.put(b"new", b"after").and_then(|()| txn.put(b"", b"refused")));
+    let failed = index.update(&mut |txn| txn.put(b"new", b"after").and_then(|_| txn.put(b"", b"refused").map(drop)));
     assert!(matches!(failed, Err(Error::Key(0))), "{failed:?}");
     assert_eq!(get(&*index, b"new"), None);
     put(&*index, b"new", b"later");
@@ -80,7 +80,7 @@ fn bodies_run_once(backend: &dyn Backend, dir: &Path) {
     index
         .update(&mut |txn| {
             runs += 1;
-            txn.put(b"key", b"value")
+            txn.put(b"key", b"value").map(drop)
         })
         .unwrap();
     index
@@ -110,7 +110,7 @@ fn errors_of_other_types(backend: &dyn Backend, dir: &Path) {
     });
     assert!(matches!(failed, Err(Own::Refused(7))), "{failed:?}");
     assert_eq!(get(&*index, b"key"), None);
-    let failed: Result<(), Own> = index.write(|txn| Ok(txn.put(b"", b"value")?));
+    let failed: Result<bool, Own> = index.write(|txn| Ok(txn.put(b"", b"value")?));
     assert!(matches!(failed, Err(Own::Index(Error::Key(0)))), "{failed:?}");
     let read: Result<u8, Own> = index.read(|_| Ok(3));
     assert!(matches!(read, Ok(3)), "{read:?}");
@@ -204,7 +204,7 @@ fn reads_are_not_torn(backend: &dyn Backend, dir: &Path) {
         scope.spawn(|| {
             for round in 0..100_u32 {
                 let value = round.to_be_bytes();
-                index.write(|txn| txn.put(b"left", &value).and_then(|()| txn.put(b"right", &value))).unwrap();
+                index.write(|txn| txn.put(b"left", &value).and_then(|_| txn.put(b"right", &value))).unwrap();
             }
             done.store(1, Ordering::Release);
         });

@@ -1,0 +1,54 @@
+//! How many rows there are of what is listed whole. An index on a disk that rots may not lead to some of its rows any more,
+//! and all that it still shows is right: only their number tells.
+
+use std::collections::BTreeMap;
+
+use oci_store_index::{ReadTxn, Result, WriteTxn};
+
+use crate::schema::{self, COUNT};
+
+/// By the beginning of their keys, how many rows came or went, or how many there are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts(BTreeMap<Vec<u8>, i64>);
+
+impl Counts {
+    /// Notes that a row with this key came (1) or went (-1), if such rows are counted.
+    pub(crate) fn note(&mut self, key: &[u8], by: i64) {
+        let Some(beginning) = schema::counted(key) else { return };
+        match self.0.get_mut(beginning) {
+            Some(count) => *count += by,
+            None => drop(self.0.insert(beginning.to_vec(), by)),
+        }
+    }
+
+    /// Takes over what a row says that counts others; whether it is one.
+    pub(crate) fn read(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let beginning = key.strip_prefix(&[COUNT])?.to_vec();
+        self.0.insert(beginning, i64::from_be_bytes(value.try_into().ok()?));
+        Some(())
+    }
+
+    /// Counts what came and went in a transaction, at its end.
+    pub(crate) fn write(&self, txn: &mut dyn WriteTxn) -> Result<()> {
+        for (beginning, by) in self.0.iter().filter(|(_, by)| **by != 0) {
+            let key = [&[COUNT], beginning.as_slice()].concat();
+            match known(txn, &key)? + by {
+                0 => drop(txn.delete(&key)?),
+                count => drop(txn.put(&key, &count.to_be_bytes())?),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many rows with this beginning there have to be now.
+    pub(crate) fn wanted(&self, txn: &dyn ReadTxn, beginning: &[u8]) -> Result<i64> {
+        let key = [&[COUNT], beginning].concat();
+        Ok(known(txn, &key)? + self.0.get(beginning).copied().unwrap_or_default())
+    }
+}
+
+/// A row of another length is not one that was written here: it counts nothing, and the count is wrong.
+fn known(txn: &dyn ReadTxn, key: &[u8]) -> Result<i64> {
+    let value = txn.get(key)?.and_then(|value| value.try_into().ok());
+    Ok(value.map_or(0, i64::from_be_bytes))
+}
