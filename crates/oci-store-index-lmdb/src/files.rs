@@ -32,8 +32,11 @@ pub(crate) fn prepare(dir: &Path) -> Result<Prepared> {
     let lock = dir.join(LOCK);
     // Looked at first, because opening the lock file of an environment that this process has open (under
     // another name of the folder) would drop its locks.
-    if !fs::metadata(&lock).is_ok_and(|found| found.len() > 0) {
-        fill(&create(&lock, mode)?).map_err(at(&lock))?;
+    match fs::metadata(&lock) {
+        Ok(found) if found.len() > 0 => {}
+        // What others have mapped is not to be filled again, so it has to be known that there is nothing.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&lock)(error)),
+        _ => fill(&create(&lock, mode)?).map_err(at(&lock))?,
     }
     let write = create(&dir.join(WRITE), mode)?;
     let path = dir.join(DATA);

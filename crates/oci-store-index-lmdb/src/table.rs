@@ -2,6 +2,7 @@
 //! over the same files would break them.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -29,7 +30,7 @@ pub(crate) fn open(dir: &Path) -> Result<Arc<Environment>> {
     let known: Vec<_> = table.iter().filter_map(Weak::upgrade).collect();
 
     // An open file keeps its inode from being used again, so that equal ids mean the same file.
-    if let Some(id) = id(&dir)
+    if let Some(id) = id(&dir)?
         && let Some(same) = known.iter().find(|known| known.id == id)
     {
         same.check_process()?;
@@ -50,7 +51,7 @@ pub(crate) fn open(dir: &Path) -> Result<Arc<Environment>> {
     if prepared.new {
         files::sync(&dir)?;
     }
-    let id = id(&dir).ok_or_else(|| about(&dir, "the folder went away while it was opened"))?;
+    let id = id(&dir)?.ok_or_else(|| about(&dir, "the folder went away while it was opened"))?;
     folder.unlock().map_err(at(&dir))?;
     let gates = Gates { write, read: Gate::new(folder) };
     let environment = Arc::new(Environment::new(dir, id, gates, opened));
@@ -65,16 +66,24 @@ fn locked(dir: &Path) -> Result<File> {
         let folder = File::open(dir).map_err(at(dir))?;
         gate::lock(&folder).map_err(at(dir))?;
         let held = folder.metadata().map_err(at(dir))?;
-        // Another process may have put a new folder in its place meanwhile.
-        if fs::metadata(dir).is_ok_and(|now| (now.dev(), now.ino()) == (held.dev(), held.ino())) {
-            return Ok(folder);
+        match fs::metadata(dir) {
+            Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => return Ok(folder),
+            // Another process has put a new folder in its place meanwhile, or is about to.
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(at(dir)(error)),
         }
     }
 }
 
-fn id(dir: &Path) -> Option<FileId> {
-    let data = fs::metadata(dir.join(files::DATA)).ok()?;
-    Some(FileId { device: data.dev(), inode: data.ino() })
+/// Which files are in the folder; `None` if there are none.
+fn id(dir: &Path) -> Result<Option<FileId>> {
+    let path = dir.join(files::DATA);
+    match fs::metadata(&path) {
+        Ok(data) => Ok(Some(FileId { device: data.dev(), inode: data.ino() })),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(&path)(error)),
+    }
 }
 
 /// An environment that nobody holds any more may still be closing in another thread.

@@ -42,9 +42,12 @@ impl LockedFolder {
             let folder = File::open(&dir).map_err(at(&dir))?;
             lock(&folder).map_err(at(&dir))?;
             let held = folder.metadata().map_err(at(&dir))?;
-            // Another process may have put a new folder in its place meanwhile.
-            if fs::metadata(&dir).is_ok_and(|now| (now.dev(), now.ino()) == (held.dev(), held.ino())) {
-                return Ok(Self { folder, dir });
+            match fs::metadata(&dir) {
+                Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => return Ok(Self { folder, dir }),
+                // Another process has put a new folder in its place meanwhile, or is about to.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(at(&dir)(error)),
             }
         }
     }
