@@ -133,7 +133,9 @@ impl OpenOptions {
                 let old = match old {
                     // What can be read of it is carried over, even if that is not all.
                     Ok(old) => {
-                        old.check().or_else(|error| note_loss(&mut lost, error.into()))?;
+                        // Twice, before it is given up: a disk may fail to read for once.
+                        let looked = old.check().or_else(|_| old.check());
+                        looked.or_else(|error| note_loss(&mut lost, error.into()))?;
                         Some(old)
                     }
                     Err(error) => note_loss(&mut lost, error).map(|()| None)?,

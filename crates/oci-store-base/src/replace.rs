@@ -56,8 +56,10 @@ pub(crate) fn replace<T, E: From<Error>>(
     }
     let backend = find_backend(backends, to.unwrap_or(&config.index))?;
     let old_folder = index_folder(own, config.epoch);
+    let open = || open_existing(&*find_backend(backends, &config.index)?, &old_folder, &config, true);
     let old = if known {
-        find_backend(backends, &config.index).and_then(|backend| open_existing(&*backend, &old_folder, &config, true))
+        // A disk that fails to read for once looks like damage through some backends: SQLite says so of EIO.
+        open().or_else(|error| if matches!(error, Error::IndexLost { .. }) { open() } else { Err(error) })
     } else {
         // It may be of any kind: a backend that opens another's folder would put its own files there.
         Err(Error::IndexLost { path: old_folder, why: "the store's config was gone".to_owned() })
