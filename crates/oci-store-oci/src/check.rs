@@ -3,34 +3,15 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 
-use oci_store_base::{Link, View};
+use oci_store_base::View;
 use oci_store_cas::Digest;
 
-use crate::document::Role;
+use crate::closure::{Closure, Member, Missing, closure};
+use crate::ids::Ids;
 use crate::progress::Progress;
 use crate::{Reading, RefName, Result, Store, refs};
-
-/// A blob that is not there although an image needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// What is missing.
-    pub digest: Digest,
-    /// What it is to the last of the path.
-    pub role: Option<Role>,
-    /// From the image down to what names the missing blob; empty if the image itself is missing.
-    pub path: Vec<Digest>,
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} missing", self.digest, self.role.map_or("blob", Role::name))?;
-        for (n, parent) in self.path.iter().rev().enumerate() {
-            write!(f, "{}{parent}", if n == 0 { ", needed by " } else { " in " })?;
-        }
-        Ok(())
-    }
-}
 
 /// What a check has found wrong with a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,101 +69,8 @@ pub struct Checked {
     pub incomplete: Vec<String>,
 }
 
-/// A blob of a closure, as the index knows it.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
-    pub(crate) damaged: bool,
-    /// Where it was first met.
-    pub(crate) parent: Option<(usize, Role)>,
-}
-
-/// An image as the index knows it: all blobs that it reaches, parents before children, and those that are not
-/// there.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Closure {
-    pub(crate) members: Vec<Member>,
-    pub(crate) missing: Vec<Missing>,
-}
-
-impl Closure {
-    pub(crate) fn path_to(&self, member: Option<usize>) -> Vec<Digest> {
-        let mut path = Vec::new();
-        let mut at = member.and_then(|at| self.members.get(at));
-        while let Some(member) = at {
-            path.push(member.digest.clone());
-            at = member.parent.and_then(|(parent, _)| self.members.get(parent));
-        }
-        path.reverse();
-        path
-    }
-}
-
-/// Walks the edges from `root`: every blob once, without recursion. Subjects are not part of an image.
-pub(crate) fn closure(view: View<'_>, root: &Digest) -> Result<Closure> {
-    let mut closure = Closure::default();
-    let mut seen = HashSet::new();
-    let mut stack = vec![(root.clone(), None, Link::Needs)];
-    while let Some((digest, parent, link)) = stack.pop() {
-        if !seen.insert((digest.clone(), link)) {
-            continue;
-        }
-        let Some(info) = view.blob(&digest)? else {
-            if link == Link::Needs {
-                let path = closure.path_to(parent.map(|(at, _): (usize, Role)| at));
-                closure.missing.push(Missing { digest, role: parent.map(|(_, role)| role), path });
-            }
-            continue;
-        };
-        // Met before, by a link of another kind: what is there needs no second look.
-        let other = if link == Link::Needs { Link::Uses } else { Link::Needs };
-        if seen.contains(&(digest.clone(), other)) {
-            continue;
-        }
-        let at = closure.members.len();
-        closure.members.push(Member { digest: digest.clone(), size: info.size, damaged: info.damaged, parent });
-        for edge in view.edges(&digest)?.unwrap_or_default().edges.into_iter().rev() {
-            if edge.link != Link::Follows {
-                let role = Role::from_code(edge.role).unwrap_or(Role::Blob);
-                stack.push((edge.child, Some((at, role)), edge.link));
-            }
-        }
-    }
-    Ok(closure)
-}
-
-/// All that is about the blobs of a closure, transitively: signatures, SBOMs, and what signs those.
-pub(crate) fn referrers(view: View<'_>, closure: &Closure) -> Result<Vec<Digest>> {
-    let mut found = Vec::new();
-    let mut seen: HashSet<Digest> = closure.members.iter().map(|member| member.digest.clone()).collect();
-    let mut queue: Vec<Digest> = seen.iter().cloned().collect();
-    queue.sort();
-    while let Some(subject) = queue.pop() {
-        let mut about = Vec::new();
-        view.parents(&subject, Some(Link::Follows), &mut |parent, _| {
-            about.push(parent);
-            std::ops::ControlFlow::Continue(())
-        })?;
-        for referrer in about {
-            if seen.contains(&referrer) || view.blob(&referrer)?.is_none() {
-                continue;
-            }
-            for member in self::closure(view, &referrer)?.members {
-                if seen.insert(member.digest.clone()) {
-                    queue.push(member.digest);
-                }
-            }
-            found.push(referrer);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 /// What is to be checked.
 struct Image {
-    label: String,
     kept: Kept,
     root: Digest,
     incomplete: bool,
@@ -197,6 +85,14 @@ enum Kept {
 }
 
 impl Image {
+    /// What it is called in messages.
+    fn label(&self) -> String {
+        match &self.kept {
+            Kept::Ref(name) => name.to_string(),
+            Kept::Pin | Kept::Referrer => self.root.to_string(),
+        }
+    }
+
     /// What it consists of, or `None` if it is no image any more.
     fn closure(&self, view: View<'_>) -> Result<Option<Closure>> {
         let unnamed = |kind| Ok::<_, crate::Error>(refs::unnamed(view, kind, &self.root)?.map(|found| found.digest));
@@ -209,13 +105,51 @@ impl Image {
     }
 }
 
-/// What a look has met.
+/// What a look has met, of a store of any size.
 #[derive(Default)]
-struct Seen {
-    good: HashSet<Digest>,
-    met: HashSet<Digest>,
-    /// What there is to be read.
-    present: Vec<(Digest, u64)>,
+pub(crate) struct Seen {
+    ids: Ids,
+    /// By number; what is behind the end has not been met.
+    marks: Vec<u8>,
+    /// Blobs to be read, and their bytes.
+    pub(crate) to_read: (u64, u64),
+}
+
+/// It was met.
+const MET: u8 = 1;
+/// It is there, with the right size, and nothing is wrong with it as far as is known.
+const GOOD: u8 = 2;
+/// It is to be read.
+const READ: u8 = 4;
+
+impl Seen {
+    /// Knows all blobs that there are: as many that come one by one would take more room.
+    fn with_all(view: View<'_>) -> Result<Self> {
+        let mut seen = Self::default();
+        view.each_blob(None, &mut |blob| {
+            seen.ids.push(&blob.digest);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(seen)
+    }
+
+    /// Adds marks to a blob's; returns those that it had.
+    fn mark(&mut self, digest: &Digest, marks: u8) -> u8 {
+        let id = self.ids.id(digest);
+        if self.marks.len() <= id {
+            self.marks.resize(self.ids.len(), 0);
+        }
+        self.marks.get_mut(id).map_or(0, |known| std::mem::replace(known, *known | marks))
+    }
+
+    /// What is to be read, by number.
+    pub(crate) fn to_read(&self) -> impl Iterator<Item = usize> {
+        (0..).zip(&self.marks).filter(|(_, marks)| **marks & READ != 0).map(|(id, _)| id)
+    }
+
+    pub(crate) fn digest(&self, id: usize) -> Option<Digest> {
+        self.ids.digest(id)
+    }
 }
 
 /// Passes on that it is cancelled, and nothing else: what is looked at again was counted.
@@ -246,14 +180,15 @@ impl Store {
             return Ok(Checked { index: Some(error.to_string()), ..Checked::default() });
         }
         if reading == Reading::Nothing {
-            return Ok(self.look(names, progress)?.0);
+            return Ok(self.look(names, reading, progress)?.0);
         }
-        let (mut checked, present) = self.look(names, &Unheard(progress))?;
-        let read = self.read_blobs(present, reading, progress)?;
+        let (mut checked, seen) = self.look(names, reading, &Unheard(progress))?;
+        let read = self.read_blobs(&seen, reading, progress)?;
+        drop(seen);
         // What was read badly is noted; what was read well, and was noted as damaged, is not any more. And an image may
         // have been removed, and collected, meanwhile.
         if read.bad > 0 || !checked.problems.is_empty() {
-            checked = self.look(names, &Unheard(progress))?.0;
+            checked = self.look(names, Reading::Nothing, &Unheard(progress))?.0;
         }
         Ok(Checked { read: read.blobs, read_bytes: read.bytes, ..checked })
     }
@@ -261,7 +196,6 @@ impl Store {
     /// The images that are called so; all, pins and referrers too, if none is.
     fn images(&self, names: &[RefName]) -> Result<Vec<Image>> {
         let of = |found: refs::Ref| Image {
-            label: found.name.to_string(),
             kept: Kept::Ref(found.name),
             root: found.target.digest,
             incomplete: found.incomplete,
@@ -280,15 +214,13 @@ impl Store {
                 Ok(())
             })?;
             refs::each_unnamed(view, refs::PIN, &mut |pin| {
-                let label = pin.digest.to_string();
-                images.push(Image { label, kept: Kept::Pin, root: pin.digest, incomplete: false });
+                images.push(Image { kept: Kept::Pin, root: pin.digest, incomplete: false });
                 Ok(())
             })?;
             // They came with images, and if one of these was let in without something, so may they have been.
             let incomplete = images.iter().any(|image| image.incomplete);
             refs::each_unnamed(view, refs::REFERRER, &mut |about| {
-                let label = about.digest.to_string();
-                images.push(Image { label, kept: Kept::Referrer, root: about.digest, incomplete });
+                images.push(Image { kept: Kept::Referrer, root: about.digest, incomplete });
                 Ok(())
             })
         })?;
@@ -296,34 +228,45 @@ impl Store {
     }
 
     /// Looks at images without reading blobs. Returns also what there is to be read: blobs with a file of the right size.
-    fn look(&self, names: &[RefName], progress: &dyn Progress) -> Result<(Checked, Vec<(Digest, u64)>)> {
+    fn look(&self, names: &[RefName], reading: Reading, progress: &dyn Progress) -> Result<(Checked, Seen)> {
         let mut checked = Checked::default();
-        let mut seen = Seen::default();
-        for image in self.images(names)? {
+        let images = self.images(names)?;
+        let mut seen = if names.is_empty() { self.base().view(Seen::with_all)? } else { Seen::default() };
+        for image in images {
             let Some(closure) = self.base().view(|view| image.closure(view))? else { continue };
             let is_image = !matches!(image.kept, Kept::Referrer);
             checked.images += u64::from(is_image);
-            let new = closure.members.iter().filter(|member| !seen.met.contains(&member.digest));
-            let (blobs, bytes) = new.fold((0, 0), |(blobs, bytes), member| (blobs + 1, bytes + member.size));
-            progress.expect(blobs, 0);
-            checked.blobs += blobs;
-            checked.bytes += bytes;
-            let mut problems = self.look_at(&image, &closure, progress, &mut seen)?;
+            let mut new = (0, 0);
+            for member in &closure.members {
+                if seen.mark(&member.digest, 0) & MET == 0 {
+                    new = (new.0 + 1, new.1 + member.size);
+                }
+            }
+            progress.expect(new.0, 0);
+            checked.blobs += new.0;
+            checked.bytes += new.1;
+            let mut problems = self.look_at(&image, &closure, reading, progress, &mut seen)?;
             if !problems.is_empty() {
                 // Or it was removed, and collected, while it was looked at.
-                problems = self.look_again(&image, progress, &mut seen)?;
+                problems = self.look_again(&image, reading, progress, &mut seen)?;
             }
             if is_image && image.incomplete && !closure.missing.is_empty() {
-                checked.incomplete.push(image.label);
+                checked.incomplete.push(image.label());
             }
             checked.problems.extend(problems);
         }
-        Ok((checked, seen.present))
+        Ok((checked, seen))
     }
 
     /// What is wrong with an image that nobody can take away meanwhile: a lease names it, and it is still an image
     /// after that.
-    fn look_again(&self, image: &Image, progress: &dyn Progress, seen: &mut Seen) -> Result<Vec<Problem>> {
+    fn look_again(
+        &self,
+        image: &Image,
+        reading: Reading,
+        progress: &dyn Progress,
+        seen: &mut Seen,
+    ) -> Result<Vec<Problem>> {
         let lease = self.base().lease("check")?;
         let mut named = HashSet::new();
         loop {
@@ -335,7 +278,7 @@ impl Store {
                 .filter(|d| named.insert(d.clone()))
                 .collect();
             if new.is_empty() {
-                return self.look_at(image, &closure, &Unheard(progress), seen);
+                return self.look_at(image, &closure, reading, &Unheard(progress), seen);
             }
             lease.name(&new)?;
         }
@@ -346,14 +289,15 @@ impl Store {
         &self,
         image: &Image,
         closure: &Closure,
+        reading: Reading,
         progress: &dyn Progress,
         seen: &mut Seen,
     ) -> Result<Vec<Problem>> {
-        let problem = |fault, blob| Problem { image: image.label.clone(), fault, blob };
+        let problem = |fault, blob| Problem { image: image.label(), fault, blob };
         let missing = closure.missing.iter().filter(|_| !image.incomplete);
         let mut problems: Vec<Problem> = missing.map(|missing| problem(Fault::Missing, missing.clone())).collect();
         for member in &closure.members {
-            if seen.good.contains(&member.digest) {
+            if seen.mark(&member.digest, 0) & GOOD != 0 {
                 continue;
             }
             if progress.cancelled() {
@@ -361,16 +305,17 @@ impl Store {
             }
             let (fault, can_be_read) = self.look_at_blob(member)?;
             progress.blob_done();
+            let is_good = if fault.is_none() { GOOD } else { 0 };
+            let is_new = seen.mark(&member.digest, MET | is_good) & MET == 0;
             // What was found damaged may be whole again: only who reads it knows.
-            if seen.met.insert(member.digest.clone()) && can_be_read {
-                seen.present.push((member.digest.clone(), member.size));
+            if is_new && can_be_read && reading.takes(&member.digest) {
+                seen.mark(&member.digest, READ);
+                seen.to_read = (seen.to_read.0 + 1, seen.to_read.1 + member.size);
             }
             if let Some(fault) = fault {
                 let (parent, role) = member.parent.unzip();
                 let path = closure.path_to(parent);
                 problems.push(problem(fault, Missing { digest: member.digest.clone(), role, path }));
-            } else {
-                seen.good.insert(member.digest.clone());
             }
         }
         Ok(problems)

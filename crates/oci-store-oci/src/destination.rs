@@ -9,7 +9,7 @@ use std::path::Path;
 use oci_store_base::LeaseGuard;
 use oci_store_cas::Digest;
 
-use crate::check::Missing;
+use crate::closure::Missing;
 use crate::members::Members;
 use crate::progress::Progress;
 use crate::source::{Content, ImageSource, PlatformSpec};

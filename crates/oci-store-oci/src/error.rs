@@ -5,7 +5,7 @@ use oci_store_base as base;
 use oci_store_cas::{self as cas, Digest};
 
 use crate::Imported;
-use crate::check::Missing;
+use crate::closure::Missing;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

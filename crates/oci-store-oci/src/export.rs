@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_store_base::{LeaseGuard, OWN_FOLDER, View};
 use oci_store_cas::attack::{Guard, Point, reached, without};
 
-use crate::check::{Missing, closure, referrers};
+use crate::closure::{Missing, closure, referrers};
 use crate::destination::{Copied, DAMAGED, Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
 use crate::import::Selection;
 use crate::import_options::ImportOptions;

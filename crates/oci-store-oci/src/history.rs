@@ -8,7 +8,7 @@ use oci_store_base::{Condition, Data, Space, Txn, View};
 use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::check::closure;
+use crate::closure::closure;
 use crate::{Descriptor, Error, Ref, RefName, Result, Store, refs};
 
 /// Records of changes, by the generation that each made.

@@ -8,7 +8,7 @@ use oci_store_base::{Guard, LeaseGuard, Link, LinkMode, NewBlob, Txn};
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
 
-use crate::check::Missing;
+use crate::closure::Missing;
 use crate::document::{Child, MAX_DEPTH, Role, children};
 use crate::import_options::ImportOptions;
 use crate::media_type::is_document;

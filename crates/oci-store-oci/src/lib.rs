@@ -8,6 +8,7 @@
 mod adopt;
 mod archive;
 pub mod check;
+mod closure;
 mod copying;
 mod descriptor;
 mod destination;
@@ -20,6 +21,7 @@ mod export;
 pub mod fuzzing;
 mod gc;
 mod history;
+mod ids;
 mod import;
 mod import_options;
 mod index_json;
@@ -56,7 +58,8 @@ mod threads;
 
 pub use adopt::Adopted;
 pub use archive::{Archive, Stream};
-pub use check::{Checked, Fault, Missing, Problem};
+pub use check::{Checked, Fault, Problem};
+pub use closure::Missing;
 pub use descriptor::{Descriptor, REF_NAME};
 pub use destination::{Compression, Destination, ExportOptions, Exported, Form, Outgoing, Packing};
 pub use document::{Child, Role, children};

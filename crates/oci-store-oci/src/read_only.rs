@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use oci_store_base::Link;
 use oci_store_cas::{Digest, VerifyReader};
 
-use crate::check::{Checked, Closure, Fault, Member, Missing, Problem};
+use crate::check::{Checked, Fault, Problem};
+use crate::closure::{Closure, Member, Missing};
 use crate::destination::{Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
 use crate::document::children;
 use crate::platform::narrow;

@@ -6,6 +6,7 @@ use oci_store_base::Error as BaseError;
 use oci_store_cas::Digest;
 use rustix::io::Errno;
 
+use crate::check::Seen;
 use crate::progress::{Progress, passed};
 use crate::{Result, Store};
 
@@ -66,31 +67,27 @@ const NOTED: usize = 256;
 const NOTED_AFTER: Duration = Duration::from_secs(5);
 
 impl Store {
-    /// Reads those of `blobs` that are to be read, and notes the outcomes.
-    pub(crate) fn read_blobs(
-        &self,
-        mut blobs: Vec<(Digest, u64)>,
-        reading: Reading,
-        progress: &dyn Progress,
-    ) -> Result<Read> {
+    /// Reads what is to be read, and notes the outcomes.
+    pub(crate) fn read_blobs(&self, seen: &Seen, reading: Reading, progress: &dyn Progress) -> Result<Read> {
         let began = Instant::now();
-        blobs.retain(|(digest, _)| reading.takes(digest));
-        if let Reading::Within(_) = reading {
-            blobs = self.oldest_first(blobs)?;
-        }
-        let (count, bytes) = blobs.iter().fold((0, 0), |(count, bytes), (_, size)| (count + 1, bytes + size));
-        progress.expect(count, bytes);
+        let blobs: Box<dyn Iterator<Item = usize> + '_> = match reading {
+            Reading::Within(_) => Box::new(self.oldest_first(seen)?.into_iter()),
+            _ => Box::new(seen.to_read()),
+        };
+        progress.expect(seen.to_read.0, seen.to_read.1);
         let mut read = Read::default();
         let mut notes = Notes { store: self, good: Vec::new(), since: began };
-        let done = blobs.iter().try_for_each(|(digest, size)| {
+        let done = blobs.filter_map(|id| seen.digest(id)).try_for_each(|digest| {
+            let digest = &digest;
             if matches!(reading, Reading::Within(limit) if began.elapsed() >= limit) {
                 return Ok(());
             }
             if progress.cancelled() {
                 return Err(BaseError::Cancelled.into());
             }
-            progress.begin(digest, *size);
-            let was_damaged = self.is_damaged(digest)?;
+            let known = self.base().view(|view| view.blob(digest))?;
+            let (size, was_damaged) = known.map_or((0, false), |known| (known.size, known.damaged));
+            progress.begin(digest, size);
             match self.base().verify_blob(digest, &mut |bytes| passed(progress, bytes)) {
                 Ok(true) => notes.good(digest, was_damaged)?,
                 Ok(false) => {
@@ -117,16 +114,15 @@ impl Store {
         done.map(|()| read)
     }
 
-    fn is_damaged(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.base().view(|view| view.blob(digest))?.is_some_and(|blob| blob.damaged))
-    }
-
-    fn oldest_first(&self, blobs: Vec<(Digest, u64)>) -> Result<Vec<(Digest, u64)>> {
+    fn oldest_first(&self, seen: &Seen) -> Result<Vec<usize>> {
         self.base().view(|view| {
-            let verified = |digest: &Digest| Ok::<_, crate::Error>(view.blob(digest)?.and_then(|info| info.verified));
-            let mut timed = blobs.into_iter().map(|blob| Ok((verified(&blob.0)?, blob))).collect::<Result<Vec<_>>>()?;
-            timed.sort();
-            Ok(timed.into_iter().map(|(_, blob)| blob).collect())
+            let verified = |id| {
+                let blob = seen.digest(id).map(|digest| view.blob(&digest)).transpose()?.flatten();
+                Ok::<_, crate::Error>(blob.and_then(|blob| blob.verified))
+            };
+            let mut timed = seen.to_read().map(|id| Ok((verified(id)?, id))).collect::<Result<Vec<_>>>()?;
+            timed.sort_unstable();
+            Ok(timed.into_iter().map(|(_, id)| id).collect())
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::media_type::is_document;
 use crate::shown::{Found as Shown, read_own};
 use crate::source::Limits;
 use crate::store::OpenOptions;
-use crate::{Descriptor, Error, RefName, Result, Store, check, history, refs};
+use crate::{Descriptor, Error, RefName, Result, Store, closure, history, refs};
 
 use documents::{Documents, has_subject, unread};
 
@@ -266,7 +266,7 @@ fn make_entry(
     generation: u64,
     is_referrer: bool,
     may_lack: bool,
-) -> Result<(bool, Vec<check::Missing>)> {
+) -> Result<(bool, Vec<closure::Missing>)> {
     // Of what is no document nothing was read.
     if let Some(actual) = txn.view().blob(&root.digest)?.map(|blob| blob.size).filter(|size| *size != root.size) {
         let (digest, expected) = (root.digest.clone(), root.size);
@@ -274,7 +274,7 @@ fn make_entry(
         return Err(oci_store_cas::Error::SizeMismatch { digest, expected, actual, truncated }.into());
     }
     let incomplete = root.annotation(refs::INCOMPLETE).is_some();
-    let mut missing = if may_lack { check::closure(txn.view(), &root.digest)?.missing } else { Vec::new() };
+    let mut missing = if may_lack { closure::closure(txn.view(), &root.digest)?.missing } else { Vec::new() };
     let is_ours =
         root.annotation(refs::PINNED).is_some() || root.ref_name().is_some_and(|n| n.parse::<RefName>().is_ok());
     if missing.iter().any(|missing| missing.path.is_empty()) || (!missing.is_empty() && !incomplete && !is_ours) {

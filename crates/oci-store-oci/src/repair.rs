@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use oci_store_base::{Condition, Error as Base};
 use oci_store_cas::Digest;
 
-use crate::check::closure;
+use crate::closure::closure;
 use crate::history::{self, By, Operation};
 use crate::intake::Intake;
 use crate::progress::Progress;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oci_store_base::{self as base, Access, Condition, Link, Locks, Wait};
 use oci_store_cas::{Cas, Digest};
 
-use crate::check::closure;
+use crate::closure::closure;
 use crate::document::{Child, Role, children};
 use crate::history::{self, By, Operation};
 use crate::source::{Content, Entry, ImageSource, Limits, read_document};

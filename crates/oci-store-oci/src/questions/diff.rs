@@ -6,7 +6,7 @@ use oci_store_base::View;
 use oci_store_cas::Digest;
 use serde_json::{Map, Value};
 
-use crate::check::{Member, closure};
+use crate::closure::{Member, closure};
 use crate::document::{MAX_DEPTH, Role, children};
 use crate::media_type::{is_document, is_index};
 use crate::source::read_document;
