@@ -38,8 +38,25 @@ impl Ids {
     }
 
     pub(crate) fn find(&self, digest: &Digest) -> Option<usize> {
-        let place = sha256(digest).and_then(|hash| self.hashes.binary_search(&hash).ok());
-        place.or_else(|| self.other_ids.get(digest).copied())
+        sha256(digest).and_then(|hash| self.place(&hash)).or_else(|| self.other_ids.get(digest).copied())
+    }
+
+    /// Hashes are spread evenly, so it is nearly known where one has to be: few are looked at, and those lie together.
+    fn place(&self, hash: &[u8; 32]) -> Option<usize> {
+        let last = self.hashes.len().checked_sub(1)?;
+        let head = hash.iter().take(size_of::<u64>()).fold(0, |head: u64, byte| head << 8 | u64::from(*byte));
+        let near = usize::try_from((u128::from(head) * self.hashes.len() as u128) >> u64::BITS).ok()?;
+        let (mut low, mut high, mut step) = (near, near, 16);
+        while low > 0 && self.hashes.get(low).is_some_and(|found| found > hash) {
+            low = low.saturating_sub(step);
+            step *= 2;
+        }
+        while self.hashes.get(high).is_some_and(|found| found < hash) {
+            high += step;
+            step *= 2;
+        }
+        let place = self.hashes.get(low..=high.min(last))?.binary_search(hash).ok()?;
+        Some(low + place)
     }
 
     pub(crate) fn digest(&self, id: usize) -> Option<Digest> {
@@ -77,6 +94,18 @@ mod tests {
         assert_eq!((ids.push(&last), ids.id(&last), ids.len()), (None, 5, 6));
         for (id, digest) in [a, c, b, other, blake3, last].iter().enumerate() {
             assert_eq!((ids.find(digest), ids.digest(id).as_ref()), (Some(id), Some(digest)));
+        }
+        // Far from where they would be, were they spread evenly.
+        let crowd = |ids: &mut Ids, first: u8| {
+            let numbered =
+                |n: u16| Digest::from_raw(Algorithm::Sha256, &[&[first], &[0; 29][..], &n.to_be_bytes()].concat());
+            (0..1000).filter_map(numbered).map(|digest| ids.id(&digest)).collect::<Vec<_>>()
+        };
+        for first in [0, 0x40, 0xff] {
+            let mut crowded = Ids::default();
+            let given = crowd(&mut crowded, first);
+            assert_eq!((&given, crowded.others.len()), (&(0..1000).collect(), 0));
+            assert_eq!(crowd(&mut crowded, first), given);
         }
         assert_eq!((ids.digest(6), ids.find(&text("sha256", 7).parse().unwrap())), (None, None));
     }

@@ -16,7 +16,7 @@ use crate::threads::side_by_side;
 use crate::{Descriptor, Result, Store, refs};
 
 use super::config;
-use super::graph::{Graph, Id};
+use super::graph::{Blob, Graph, Id};
 use super::usage::Amount;
 
 /// Which refs to find: those for which all that is given holds.
@@ -96,11 +96,12 @@ impl Store {
             let Some(id) = graph.find(&digest) else { continue };
             let parts = walker.parts(id);
             let blobs = || parts.iter().filter_map(|id| graph.blobs.get(*id));
+            let has = |wanted: &Digest| graph.find(wanted).is_some_and(|id| parts.contains(&id));
             let size = Amount::of(blobs());
             let is_of_type = |media_type: &String| blobs().any(|blob| graph.media_type(blob) == media_type);
             if query.min_size.is_none_or(|least| size.bytes >= least)
                 && query.max_size.is_none_or(|most| size.bytes <= most)
-                && query.blob.as_ref().is_none_or(|wanted| blobs().any(|blob| blob.digest == *wanted))
+                && query.blob.as_ref().is_none_or(has)
                 && query.media_type.as_ref().is_none_or(is_of_type)
             {
                 candidates.push(Candidate { found: FoundRef { name, digest, size, updated }, record, parts });
@@ -141,22 +142,20 @@ impl Store {
 
     fn is_wanted(&self, query: &Query, graph: &Graph, candidate: &Candidate) -> Result<bool> {
         let mut said = Said::default();
-        let blobs = || candidate.parts.iter().filter_map(|id| graph.blobs.get(*id)).filter(|blob| blob.size.is_some());
-        let named = |blob: &super::graph::Blob| {
-            Descriptor::new(graph.media_type(blob), blob.digest.clone(), blob.size.unwrap_or_default())
-        };
+        let blobs = || candidate.parts.iter().filter_map(|id| Some((*id, graph.blobs.get(*id)?)));
+        let named = |id, blob: &Blob| Some(Descriptor::new(graph.media_type(blob), graph.digest(id)?, blob.size?));
         let source = self.as_source();
         if !query.annotations.is_empty() || query.platform.is_some() {
             let entry = serde_json::from_slice::<Record>(&candidate.record).ok();
             said.entries.extend(entry.map(|record| record.entry));
             // Of a manifest, it is the config that says the platform.
             let is_manifest = |media_type: &str| is_document(media_type) && !is_index(media_type);
-            let is_telling =
-                |blob: &super::graph::Blob| !query.annotations.is_empty() || !is_manifest(graph.media_type(blob));
-            for blob in blobs().filter(|blob| blob.is_document && is_telling(blob)) {
-                if let Some(bytes) = read_document(&source, &named(blob))? {
-                    let document: Document =
-                        serde_json::from_slice(&bytes).map_err(|error| crate::Error::document(&blob.digest, error))?;
+            let is_telling = |blob: &Blob| !query.annotations.is_empty() || !is_manifest(graph.media_type(blob));
+            let telling = blobs().filter(|(_, blob)| blob.is_document && is_telling(blob));
+            for descriptor in telling.filter_map(|(id, blob)| named(id, blob)) {
+                if let Some(bytes) = read_document(&source, &descriptor)? {
+                    let unlike = |error| crate::Error::document(&descriptor.digest, error);
+                    let document: Document = serde_json::from_slice(&bytes).map_err(unlike)?;
                     said.entries.extend(document.manifests.unwrap_or_default());
                     said.entries.push(Entry { annotations: document.annotations, platform: None });
                 }
@@ -170,9 +169,9 @@ impl Store {
         if is_known && query.labels.is_empty() {
             return Ok(true);
         }
-        let is_config = |blob: &&super::graph::Blob| blob.roles & (1 << Role::Config.code()) != 0;
-        for blob in blobs().filter(is_config) {
-            said.configs.extend(config::read(&source, &named(blob))?);
+        let configs = blobs().filter(|(_, blob)| blob.roles & (1 << Role::Config.code()) != 0);
+        for descriptor in configs.filter_map(|(id, blob)| named(id, blob)) {
+            said.configs.extend(config::read_about(&source, &descriptor)?);
         }
         Ok(query.labels.iter().all(|wanted| said.has_label(wanted))
             && query.platform.as_ref().is_none_or(|platform| is_for(platform, &said)))
@@ -210,7 +209,7 @@ struct Entry {
 #[derive(Default)]
 struct Said {
     entries: Vec<Entry>,
-    configs: Vec<Value>,
+    configs: Vec<config::About>,
 }
 
 fn has(map: Option<&Map<String, Value>>, (key, value): &(String, Option<String>)) -> bool {
@@ -224,12 +223,11 @@ impl Said {
     }
 
     fn has_label(&self, wanted: &(String, Option<String>)) -> bool {
-        let labels = |config: &'_ Value| config.get("config").and_then(|config| config.get("Labels")).cloned();
-        self.configs.iter().any(|config| has(labels(config).as_ref().and_then(Value::as_object), wanted))
+        self.configs.iter().any(|config| has(Some(&config.labels), wanted))
     }
 
     fn platforms(&self) -> impl Iterator<Item = Platform> {
         let listed = self.entries.iter().filter_map(|entry| serde_json::from_value(entry.platform.clone()?).ok());
-        listed.chain(self.configs.iter().filter_map(config::platform_of))
+        listed.chain(self.configs.iter().filter_map(|config| config.platform.clone()))
     }
 }

@@ -1,26 +1,26 @@
-//! All blobs and what keeps what, in memory: for questions about the whole store. A blob costs about a hundred bytes.
+//! All blobs and what keeps what, in memory: for questions about the whole store. A blob costs about 70 bytes, and an edge 8.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use oci_store_base::{LeaseInfo, Link, View};
+use oci_store_base::{BlobInfo, LeaseInfo, Link, View};
 use oci_store_cas::Digest;
 
+use crate::ids::Ids;
 use crate::{Result, refs};
 
-/// A blob, by its place in the graph.
+/// A blob, by its number in the graph.
 pub(super) type Id = usize;
 
 #[derive(Debug)]
 pub(super) struct Blob {
-    pub(super) digest: Digest,
     /// In bytes; `None`: it is not there.
     pub(super) size: Option<u64>,
-    pub(super) is_document: bool,
     /// Its place among the graph's media types.
-    media_type: usize,
+    media_type: u32,
     /// A bit for the code of each role that it has to a parent.
     pub(super) roles: u8,
+    pub(super) is_document: bool,
 }
 
 /// A ref, or a pin.
@@ -33,17 +33,14 @@ pub(super) struct Root {
 
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    /// Those that are there, in the order of their heads, then those that are only named.
+    ids: Ids,
+    /// By number; those too that are only named.
     pub(super) blobs: Vec<Blob>,
-    /// The [heads](head) of those that are there: to look through numbers is faster than to hash digests.
-    heads: Vec<u64>,
-    /// The places of those that are only named.
-    absent: HashMap<Digest, Id>,
     media_types: Vec<String>,
     /// What each blob keeps by pointing at it.
-    parts: Vec<Vec<Id>>,
+    parts: Links,
     /// What is about each blob, and stays as long as it does.
-    about: Vec<Vec<Id>>,
+    about: Links,
     /// Refs by name, then pins.
     pub(super) roots: Vec<Root>,
 }
@@ -53,66 +50,65 @@ impl Graph {
     pub(super) fn load(view: View<'_>) -> Result<Self> {
         let mut graph = Self { media_types: vec![String::new()], ..Self::default() };
         let mut types = HashMap::from([(String::new(), 0)]);
-        view.each_blob(None, &mut |blob| {
-            let next = types.len();
+        let mut add = |graph: &mut Self, blob: BlobInfo| {
+            let next = graph.media_types.len();
             let media_type = *types.entry(blob.media_type).or_insert_with_key(|new| {
                 graph.media_types.push(new.clone());
-                next
+                u32::try_from(next).unwrap_or_default()
             });
-            let (digest, size) = (blob.digest, Some(blob.size));
-            graph.blobs.push(Blob { digest, size, is_document: false, media_type, roles: 0 });
+            graph.blobs.push(Blob { size: Some(blob.size), media_type, roles: 0, is_document: false });
+        };
+        let mut rare = Vec::new();
+        view.each_blob(None, &mut |blob| {
+            match graph.ids.push(&blob.digest) {
+                Some(_) => add(&mut graph, blob),
+                None => rare.push(blob),
+            }
             Ok(ControlFlow::Continue(()))
         })?;
-        // Nearly their order already: that of algorithm and hash.
-        graph.blobs.sort_by_key(|blob| head(&blob.digest));
-        graph.heads = graph.blobs.iter().map(|blob| head(&blob.digest)).collect();
-        graph.parts.resize(graph.blobs.len(), Vec::new());
-        graph.about.resize(graph.blobs.len(), Vec::new());
+        for blob in rare {
+            graph.ids.id(&blob.digest);
+            add(&mut graph, blob);
+        }
         view.each_edges(&mut |parent, found| {
-            let parent = graph.id(parent);
+            let parent = graph.id(&parent);
             if let Some(known) = graph.blobs.get_mut(parent) {
                 known.is_document = true;
             }
             for edge in found.edges {
-                let child = graph.id(edge.child);
+                let child = graph.id(&edge.child);
                 let Some(known) = graph.blobs.get_mut(child) else { continue };
                 known.roles |= 1_u8.checked_shl(edge.role.into()).unwrap_or_default();
-                let is_there = known.size.is_some();
-                let (kept, keeper, kept_by) = match edge.link {
+                match edge.link {
                     // Nothing is kept by what it follows if that is not there.
-                    Link::Follows if !is_there => continue,
-                    Link::Follows => (parent, child, &mut graph.about),
-                    _ => (child, parent, &mut graph.parts),
-                };
-                kept_by.get_mut(keeper).into_iter().for_each(|all| all.push(kept));
+                    Link::Follows if known.size.is_none() => {}
+                    Link::Follows => graph.about.add(child, parent),
+                    _ => graph.parts.add(parent, child),
+                }
             }
             Ok(ControlFlow::Continue(()))
         })?;
         refs::each_root(view, &mut |name, digest| {
-            let target = graph.id(digest);
+            let target = graph.id(&digest);
             graph.roots.push(Root { name, target });
         })?;
         Ok(graph)
     }
 
-    fn id(&mut self, digest: Digest) -> Id {
-        if let Some(id) = self.find(&digest) {
-            return id;
+    fn id(&mut self, digest: &Digest) -> Id {
+        let id = self.ids.id(digest);
+        if self.blobs.len() <= id {
+            self.blobs.push(Blob { size: None, media_type: 0, roles: 0, is_document: false });
         }
-        let id = self.blobs.len();
-        self.blobs.push(Blob { digest: digest.clone(), size: None, is_document: false, media_type: 0, roles: 0 });
-        self.parts.push(Vec::new());
-        self.about.push(Vec::new());
-        self.absent.insert(digest, id);
         id
     }
 
     pub(super) fn find(&self, digest: &Digest) -> Option<Id> {
-        let head = head(digest);
-        let first = self.heads.partition_point(|known| *known < head);
-        let same = self.heads.iter().skip(first).take_while(|known| **known == head).count();
-        let is_it = |id: &Id| self.blobs.get(*id).is_some_and(|blob| blob.digest == *digest);
-        (first..first + same).find(is_it).or_else(|| self.absent.get(digest).copied())
+        self.ids.find(digest)
+    }
+
+    pub(super) fn digest(&self, id: Id) -> Option<Digest> {
+        self.ids.digest(id)
     }
 
     /// What live leases name.
@@ -123,7 +119,7 @@ impl Graph {
 
     /// A blob's media type; empty if nobody has said it.
     pub(super) fn media_type(&self, blob: &Blob) -> &str {
-        self.media_types.get(blob.media_type).map_or("", String::as_str)
+        self.media_types.get(blob.media_type as usize).map_or("", String::as_str)
     }
 
     /// How many images that refs and pins name, but for `except`, keep each blob.
@@ -146,9 +142,35 @@ impl Graph {
     }
 }
 
-/// The beginning of a hash, as a number.
-fn head(digest: &Digest) -> u64 {
-    digest.raw().iter().take(size_of::<u64>()).fold(0, |head, byte| head << 8 | u64::from(*byte))
+/// Lists of numbers, one for each number, all in one piece of memory.
+#[derive(Debug, Default)]
+struct Links {
+    /// Of each, where its list begins, counted from 1; 0 is an empty one.
+    first: Vec<u32>,
+    /// A number, and where its list goes on.
+    all: Vec<(u32, u32)>,
+}
+
+impl Links {
+    /// Puts `to` before all others in the list of `from`.
+    fn add(&mut self, from: Id, to: Id) {
+        if self.first.len() <= from {
+            self.first.resize(from + 1, 0);
+        }
+        if let (Some(first), Ok(to)) = (self.first.get_mut(from), u32::try_from(to)) {
+            self.all.push((to, *first));
+            *first = u32::try_from(self.all.len()).unwrap_or_default();
+        }
+    }
+
+    fn of(&self, from: Id) -> impl Iterator<Item = Id> {
+        let mut next = self.first.get(from).copied().unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (to, after) = self.all.get((next as usize).checked_sub(1)?)?;
+            next = *after;
+            Some(*to as usize)
+        })
+    }
 }
 
 /// Walks over a graph, again and again.
@@ -179,8 +201,10 @@ impl Walker<'_> {
             let Some(seen) = self.seen.get_mut(id).filter(|seen| **seen != self.walk) else { continue };
             *seen = self.walk;
             reached.push(id);
-            stack.extend(self.graph.parts.get(id).into_iter().flatten());
-            stack.extend(self.graph.about.get(id).into_iter().filter(|_| with_about).flatten());
+            stack.extend(self.graph.parts.of(id));
+            if with_about {
+                stack.extend(self.graph.about.of(id));
+            }
         }
         reached
     }

@@ -109,8 +109,8 @@ impl Planter<'_> {
             && let Some(child) = listed.iter().find(|child| child.role == Role::Config)
         {
             // What can't be read of it is for `check` to tell.
-            let read = config::read(&source, &child.descriptor).ok().flatten();
-            node.platform = read.and_then(|config| config::platform_of(&config)).as_ref().map(config::platform_text);
+            let read = config::read_about(&source, &child.descriptor).ok().flatten();
+            node.platform = read.and_then(|config| config.platform).as_ref().map(config::platform_text);
         }
         for child in listed {
             if part == Part::Referrer && child.role == Role::Subject {

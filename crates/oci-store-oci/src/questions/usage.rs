@@ -118,7 +118,7 @@ impl Store {
             let total = Amount::of(image.reached.iter().filter_map(|id| graph.blobs.get(*id)));
             let alone = image.reached.iter().filter(|id| held.all.get(**id) == Some(&1));
             let unique = Amount::of(alone.filter_map(|id| graph.blobs.get(*id)));
-            let digest = graph.blobs.get(image.target).map(|blob| blob.digest.clone());
+            let digest = graph.digest(image.target);
             for name in &image.asked {
                 let digest = digest.clone().ok_or_else(|| Error::RefNotFound(name.clone()))?;
                 usage.images.push(ImageUsage { name: name.clone(), digest, total, unique });
@@ -205,13 +205,13 @@ impl Held {
             if let (Some(size), Some(1..)) = (blob.size, self.asked.get(id)) {
                 let role = (0..8).filter(|code| blob.roles & (1 << code) != 0).find_map(Role::from_code);
                 let role = role.or(blob.is_document.then_some(Role::Manifest));
-                let blob = SharedBlob { digest: blob.digest.clone(), size, role };
-                groups.entry(images.as_slice()).or_default().push(blob);
+                let blob = graph.digest(id).map(|digest| SharedBlob { digest, size, role });
+                groups.entry(images.as_slice()).or_default().extend(blob);
             }
         }
         let mut names: HashMap<Id, String> = HashMap::new();
         for root in &graph.roots {
-            let pin = || graph.blobs.get(root.target).map(|blob| blob.digest.to_string());
+            let pin = || graph.digest(root.target).map(|digest| digest.to_string());
             names.entry(root.target).or_insert_with(|| root.name.clone().or_else(pin).unwrap_or_default());
         }
         let share = |(images, mut blobs): (&[usize], Vec<SharedBlob>)| {
