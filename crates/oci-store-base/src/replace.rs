@@ -126,7 +126,11 @@ pub(crate) fn copy_rows(from: &dyn Index, to: &dyn Index, prefix: &[u8], take: &
             })
         })?;
         let Some((last, _)) = page.last() else { return Ok(copied) };
-        after = last.clone();
+        // The rows of a damaged index may be in any order: it would be read round and round.
+        if *last <= after {
+            return Err(Error::Row { what: "order" });
+        }
+        after.clone_from(last);
         to.write(|txn| {
             for (key, value) in page.iter().filter_map(|(key, row)| Some((key, take(key, row)?))) {
                 txn.put(key, value)?;

@@ -58,11 +58,13 @@ impl Index for Sealed {
     fn check(&self) -> Result<()> {
         self.index.check()?;
         let (mut found, mut wanted, mut is_damaged) = (Counts::default(), Counts::default(), false);
+        let mut last = Vec::new();
         self.index.view(&mut |txn| {
             txn.scan(&[], &[], &mut |key, row| {
                 found.note(key, 1);
                 let is_count = key.first() == Some(&COUNT);
-                is_damaged = !open(key, row).is_some_and(|value| !is_count || wanted.read(key, value).is_some());
+                let value = open(key, row).filter(|_| is_behind(key, &mut last));
+                is_damaged = !value.is_some_and(|value| !is_count || wanted.read(key, value).is_some());
                 if is_damaged { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
         })?;
@@ -98,9 +100,12 @@ impl Sealed {
         visit: &mut Visit<'_>,
     ) -> Result<()> {
         let (mut rows, mut is_damaged, mut is_ended) = (0, false, false);
+        let mut last = Vec::new();
         txn.scan(prefix, from, &mut |key, row| {
             rows += 1;
-            let flow = match open(key, row) {
+            // Whoever goes on behind the last row of a page gets there only if each is behind the one before.
+            let is_next = is_behind(key, &mut last) && key >= from && key.starts_with(prefix);
+            let flow = match open(key, row).filter(|_| is_next) {
                 // Not the store's rows, but this index's own.
                 Some(_) if key.first() == Some(&COUNT) => ControlFlow::Continue(()),
                 Some(value) => visit(key, value),
@@ -173,6 +178,14 @@ impl WriteTxn for Writer<'_> {
         }
         Ok(was_there)
     }
+}
+
+/// Whether a key stands behind the last one, whose place it takes.
+fn is_behind(key: &[u8], last: &mut Vec<u8>) -> bool {
+    let is_behind = key > last.as_slice();
+    last.clear();
+    last.extend_from_slice(key);
+    is_behind
 }
 
 fn seal(key: &[u8], value: &[u8]) -> [u8; SEAL] {

@@ -30,5 +30,7 @@ mod migration;
 mod model;
 #[path = "base/open.rs"]
 mod open;
+#[path = "base/order.rs"]
+mod order;
 #[path = "base/reindex.rs"]
 mod reindex;

@@ -24,8 +24,16 @@ pub(crate) struct Args {
     /// Only each K-th byte
     #[arg(long, value_name = "K", default_value_t = 1)]
     every: u64,
+    /// This byte alone: a file below the store's folder, and the place in it
+    #[arg(long, value_name = "FILE:BYTE", value_parser = place, conflicts_with = "every")]
+    at: Option<(String, u64)>,
     #[command(flatten)]
     program: Choice,
+}
+
+fn place(text: &str) -> Result<(String, u64), String> {
+    let (file, byte) = text.rsplit_once(':').ok_or("it takes FILE:BYTE")?;
+    Ok((file.to_owned(), byte.parse().map_err(|error| format!("{byte}: {error}"))?))
 }
 
 /// A file of an index is looked at up to here: what is behind is a map's empty rest.
@@ -60,7 +68,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let near = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
         let scratch = tempfile::Builder::new().prefix("rot-").tempdir_in(near)?;
         let field = Field::new(&program, index, scratch.path())?;
-        let places = field.places(args.every.max(1))?;
+        let places = match &args.at {
+            Some(place) => vec![place.clone()],
+            None => field.places(args.every.max(1))?,
+        };
         let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = |worker: usize| -> Result<()> {
             while let Some((file, at)) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -88,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             counts.harmless += u64::from(!outcome.found);
             counts.crashed += u64::from(outcome.crashed);
             counts.hidden += u64::from(outcome.hidden);
-            tally.fell(&format!("rot --index {index}: {file} byte {at}"), outcome.wrong);
+            tally.fell(&format!("rot --index {index} --at {file}:{at}"), outcome.wrong);
         }
         for (kind, Counts { flips, found, named, harmless, crashed, hidden }) in kinds {
             println!(
