@@ -88,6 +88,12 @@ fn a_digest_without_a_name_needs_dref(world: &World) {
 fn a_ref_that_is_not_there_is_told_with_those_that_are(world: &World) {
     let error = world.fails(4, "import --sref v9 hello");
     assert!(error.contains("v9") && error.contains("hello") && error.contains("v1"), "{error}");
+    assert_eq!(world.fails(4, "--store-path new import --sref v9 hello"), error);
+    assert!(!world.path("new").exists(), "a mistake makes no store");
+    // Of several, those that are there come in.
+    let ran = world.run("--store-path new import oci:hello:v9 oci:hello:v1");
+    assert!(ran.code() == Some(4) && ran.err().contains("v9: no such ref in hello"), "{}", ran.err());
+    assert_eq!(world.ok("--store-path new list -q").lines().count(), 1);
 }
 
 fn a_layout_of_2016_can_be_imported(world: &World) {

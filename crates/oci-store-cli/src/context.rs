@@ -64,6 +64,14 @@ impl Context {
         Ok(self.options().create(false).open(self.path()?)?)
     }
 
+    /// The store, if there is one.
+    pub(crate) fn store_if_any(&self) -> Result<Option<Store>> {
+        match self.options().create(false).open(self.path()?) {
+            Err(Error::Base(base::Error::NoStore(_))) => Ok(None),
+            other => Ok(other.map(Some)?),
+        }
+    }
+
     /// The store; one that is absent is made.
     pub(crate) fn store_or_new(&self) -> Result<Store> {
         Ok(self.options().open(self.path()?)?)

@@ -2,8 +2,8 @@
 
 use oci_store_base::LinkMode;
 
-use crate::source::{ImageSource, PlatformSpec};
-use crate::{Error, Result, Source, Stream, moving};
+use crate::source::{ImageSource, PlatformSpec, pick};
+use crate::{Error, Result, Selection, Source, Stream, moving};
 
 /// How to import.
 #[derive(Clone, Debug)]
@@ -46,6 +46,19 @@ impl ImportOptions {
         match source {
             Source::InPlace(source) => self.check(&**source),
             Source::Stream(stream) => self.check_stream(stream),
+        }
+    }
+
+    /// Whether a source has what is selected of it, as far as that can be said beforehand: not of a stream.
+    ///
+    /// # Errors
+    /// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoPlatform`]; [`Error::Source`], [`Error::Document`].
+    pub fn check_selection(&self, source: &Source<'_>, selection: &Selection<'_>) -> Result<()> {
+        match (source, selection) {
+            (Source::InPlace(source), Selection::One { source: from, .. }) => {
+                pick(&**source, *from, self.platform.as_ref()).map(drop)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -19,6 +19,8 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
         link: args.link(),
         resume: args.resume,
     };
+    let is_one = args.sources.len() == 1;
+    let about = |error: Error, place| if is_one { Failure::from(error) } else { Failure::from(error).about(place) };
     let (mut failed, mut places, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     // The sources first: a mistake there should not leave an empty store.
     for place in &args.sources {
@@ -35,10 +37,24 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
             Err(error) => failed.push(Failure::from(error).about(place)),
         }
     }
+    let known = context.store_if_any()?;
+    if known.is_none() {
+        (places, sources) = places
+            .into_iter()
+            .zip(sources)
+            .filter(|(place, (source, selection))| match options.check_selection(source, selection) {
+                Ok(()) => true,
+                Err(error) => {
+                    failed.push(about(error, place));
+                    false
+                }
+            })
+            .unzip();
+    }
     if sources.is_empty() {
         return Failure::all(failed);
     }
-    let store = context.store_or_new()?;
+    let store = known.map_or_else(|| context.store_or_new(), Ok)?;
     if args.resume {
         interrupt::end_at_once();
     }
@@ -55,8 +71,7 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
         imported.extend_from_slice(error.imported());
         match error {
             error @ Error::Base(base::Error::Cancelled) => cancelled = Some(Failure::from(error)),
-            error if args.sources.len() > 1 => failed.push(Failure::from(error).about(place)),
-            error => failed.push(error.into()),
+            error => failed.push(about(error, place)),
         }
     }
     if let Some(cancelled) = cancelled {
