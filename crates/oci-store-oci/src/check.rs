@@ -172,13 +172,24 @@ impl Store {
     /// # Errors
     /// [`Error::RefNotFound`](crate::Error::RefNotFound); those of the base store.
     pub fn check(&self, names: &[RefName], reading: impl Into<Reading>, progress: &dyn Progress) -> Result<Checked> {
-        let reading = reading.into();
-        if names.is_empty()
-            && let Err(error) = self.base().check_index()
-        {
-            let oci_store_base::Error::IndexLost { .. } = error else { return Err(error.into()) };
-            return Ok(Checked { index: Some(error.to_string()), ..Checked::default() });
+        let index = if names.is_empty() { self.index_damage()? } else { None };
+        match index {
+            None => self.check_images(names, reading.into(), progress),
+            index => Ok(Checked { index, ..Checked::default() }),
         }
+    }
+
+    /// What is wrong with the index.
+    pub(crate) fn index_damage(&self) -> Result<Option<String>> {
+        match self.base().check_index() {
+            Ok(()) => Ok(None),
+            Err(error @ oci_store_base::Error::IndexLost { .. }) => Ok(Some(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same as [`check`](Self::check), but for the index.
+    pub(crate) fn check_images(&self, names: &[RefName], reading: Reading, progress: &dyn Progress) -> Result<Checked> {
         if reading == Reading::Nothing {
             return Ok(self.look(names, reading, progress)?.0);
         }

@@ -18,15 +18,19 @@ pub struct Maintained {
 }
 
 impl Store {
-    /// Collects what nothing keeps, then checks all images and the rows of the index, and reads blobs for as long as
-    /// `budget`: those that were verified longest ago, so that call by call all are. Refs stay as they are. Beside
-    /// anything, at any moment; what is cancelled goes on with the next call.
+    /// Checks the index, collects what nothing keeps, then checks all images, and reads blobs for as long as `budget`: those
+    /// that were verified longest ago, so that call by call all are. Over a damaged index it does nothing. Refs stay as they
+    /// are. Beside anything, at any moment; what is cancelled goes on with the next call.
     ///
     /// # Errors
     /// Those of [`gc`](Self::gc) and [`check`](Self::check). That something is wrong is none: the outcome says so.
     pub fn maintain(&self, budget: Duration, progress: &dyn Progress) -> Result<Maintained> {
+        // First: a collection believes the index.
+        if let index @ Some(_) = self.index_damage()? {
+            return Ok(Maintained { checked: Checked { index, ..Checked::default() }, ..Maintained::default() });
+        }
         let collected = self.gc(Extent::Changed, false)?;
-        let checked = self.check(&[], Reading::Within(budget), progress)?;
+        let checked = self.check_images(&[], Reading::Within(budget), progress)?;
         Ok(Maintained { collected, checked })
     }
 }

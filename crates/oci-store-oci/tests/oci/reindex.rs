@@ -354,8 +354,8 @@ fn refs_that_an_index_hides_are_found_in_the_file() {
     let bench = Bench::new("lmdb");
     let store = bench.open();
     let mut images = Images::default();
-    let [first, _] = ["v1", "v2"].map(|ref_name| {
-        let image = images.simple(ref_name);
+    let [replaced, first, _] = [("v1", "one"), ("v1", "two"), ("v2", "three")].map(|(ref_name, text)| {
+        let image = images.simple(text);
         images.name(ref_name, &image);
         import(&store, &images, ref_name).unwrap();
         image.digest
@@ -370,6 +370,11 @@ fn refs_that_an_index_hides_are_found_in_the_file() {
         page[12..14].copy_from_slice(&(end - 2).to_le_bytes());
     }
     fs::write(&path, bytes).unwrap();
+    let store = bench.open();
+    assert!(store.maintain(std::time::Duration::ZERO, &()).unwrap().checked.index.is_some());
+    // What nothing keeps, as the index says: but it is not to be believed.
+    assert!(store.base().cas().size(&replaced).unwrap().is_some());
+    drop(store);
     refuses_to_list(&bench, &first);
     let (store, report) = bench.options().reindex(bench.root()).unwrap();
     assert!(report.lost.is_some_and(|why| why.contains("rows")));
