@@ -19,6 +19,7 @@ over_each_index!(
     maintain_collects_and_tells_damage,
     care_of_what_is_no_store_makes_none,
     a_damaged_signature_is_found_and_fetched_again,
+    a_layer_of_many_images_is_one_line,
 );
 
 fn names(world: &World) -> Vec<String> {
@@ -131,13 +132,40 @@ fn maintain_collects_and_tells_damage(world: &World) {
     let ran = world.run("maintain");
     assert_eq!(ran.code(), Some(3), "{}", ran.err());
     // Each blob is counted once, also if two images lack it.
-    assert!(ran.out().contains("2 images, 4 blobs read, ") && ran.out().contains(", 2 problems"), "{}", ran.out());
-    assert!(ran.err().starts_with("error: v1: ") && ran.err().contains(&layer), "{}", ran.err());
+    assert!(ran.out().contains("2 images, 4 blobs read, ") && ran.out().contains(", 1 problem"), "{}", ran.out());
+    assert!(ran.err().starts_with(&format!("error: v1, v2: {layer}: ")), "{}", ran.err());
 }
 
 fn care_of_what_is_no_store_makes_none(world: &World) {
     assert!(world.fails(1, "--store-path absent maintain").contains("absent"));
     assert!(!world.path("absent").exists());
+}
+
+fn a_layer_of_many_images_is_one_line(world: &World) {
+    let mut layout = Builder::new(world.path("many"));
+    for name in ["a", "b", "c", "d", "e"] {
+        let image = layout.image(&[b"base layer", name.as_bytes()]);
+        layout.add(image, Some(name));
+    }
+    world.ok("import --all many");
+    let base = crate::common::layout::digest(b"base layer");
+    let bad = [
+        ("a, b, c and 2 more", base.clone(), "its bytes are damaged"),
+        ("b", crate::common::layout::digest(b"b"), "layer missing, needed by"),
+    ];
+    spoil(world, &base);
+    fs::remove_file(blob_path(&world.path("store"), &bad[1].1)).unwrap();
+    let ran = world.run("check --read-data");
+    assert_eq!(ran.code(), Some(3));
+    let (said, lines) = (ran.err(), ran.err().lines().count());
+    assert_eq!(lines, 2, "{said}");
+    for (images, digest, what) in bad {
+        assert!(said.contains(&format!("error: {images}: {digest}: {what}")), "{images}: {said}");
+    }
+    assert!(ran.out().contains("2 problems"), "{}", ran.out());
+    // Programs are told of each.
+    let json: serde_json::Value = serde_json::from_str(&world.run("--format json check --read-data").out()).unwrap();
+    assert_eq!(json["problems"].as_array().unwrap().len(), 6);
 }
 
 /// What is about an image, and has no name.

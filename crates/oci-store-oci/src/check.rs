@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::{Reading, RefName, Result, Store, refs};
 
 /// What a check has found wrong with a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
     /// It is not there.

@@ -162,10 +162,10 @@ impl Notes<'_> {
     }
 }
 
-/// Whether the disk has lost what it was to keep.
+/// Whether the disk has lost what it was to keep: of the blob, not of the index, nor of what else is looked at on the way.
 fn is_rotten(error: &BaseError) -> bool {
     let errno = error.as_io().and_then(std::io::Error::raw_os_error).map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
+    matches!(error, BaseError::Cas(_)) && matches!(errno, Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
 }
 
 #[cfg(test)]
@@ -173,6 +173,14 @@ mod tests {
     use oci_store_cas::{Algorithm, Hasher};
 
     use super::*;
+
+    #[test]
+    fn what_fails_beside_a_blob_is_not_its_rot() {
+        let failed = || std::io::Error::from(Errno::IO);
+        let of_blob = oci_store_cas::Error::Io { path: "blobs/sha256/00".into(), source: failed() };
+        assert!(is_rotten(&BaseError::Cas(of_blob)));
+        assert!(!is_rotten(&BaseError::Io { path: "config.json".into(), source: failed() }));
+    }
 
     #[test]
     fn each_blob_is_in_one_share() {

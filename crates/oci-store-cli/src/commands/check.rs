@@ -1,5 +1,6 @@
 //! `check`, with `--repair`.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use oci_store::oci::source;
@@ -68,14 +69,43 @@ pub(crate) fn checked_text(checked: &Checked) -> String {
         read if read == checked.blobs => format!("{blobs} read, {bytes}"),
         read => format!("{blobs} seen, {bytes}, {read} of them read, {}", output::size(checked.read_bytes)),
     };
-    let problems = count(checked.problems.len() as u64 + u64::from(checked.index.is_some()), "problem");
+    let problems = count(by_blob(&checked.problems).len() as u64 + u64::from(checked.index.is_some()), "problem");
     text.push_str(&format!("{images}, {seen}, {problems}\n"));
     text
 }
 
-/// A line of error for each problem, and the exit code that says so.
+/// So many images are named, of those that have a blob with which something is wrong.
+const NAMED: usize = 3;
+
+/// What is wrong, once for each blob: one layer may be in thousands of images.
+fn by_blob(problems: &[Problem]) -> Vec<Problem> {
+    let mut found: Vec<(Problem, usize)> = Vec::new();
+    let mut places = HashMap::new();
+    for problem in problems {
+        let place = *places.entry((&problem.blob.digest, problem.fault)).or_insert(found.len());
+        match found.get_mut(place) {
+            None => found.push((problem.clone(), 0)),
+            Some((known, more)) => {
+                *more += 1;
+                if *more < NAMED {
+                    known.image.push_str(&format!(", {}", problem.image));
+                }
+            }
+        }
+    }
+    let told = |(mut problem, more): (Problem, usize)| {
+        if let Some(more @ 1..) = (more + 1).checked_sub(NAMED) {
+            problem.image.push_str(&format!(" and {more} more"));
+        }
+        problem
+    };
+    found.into_iter().map(told).collect()
+}
+
+/// A line of error for each blob with which something is wrong, and the exit code that says so.
 pub(crate) fn verdict(checked: &Checked) -> Result<ExitCode> {
-    let mut failures: Vec<_> = checked.problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
+    let problems = by_blob(&checked.problems);
+    let mut failures: Vec<_> = problems.iter().map(|problem| Failure::new(code::CHECK, problem)).collect();
     failures.extend(checked.index.as_ref().map(|why| Failure::new(code::CHECK, why)));
     Failure::all(failures)?;
     Ok(ExitCode::SUCCESS)
