@@ -156,7 +156,10 @@ impl Notes<'_> {
         });
         match noted {
             // That all is well need not be noted.
-            Err(error) if error.is_no_space() => Ok(()),
+            Err(error) if error.is_no_space() => {
+                tracing::warn!("what was read is good, which is not remembered: {error}");
+                Ok(())
+            }
             noted => Ok(noted?),
         }
     }
