@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! key                                       value
+//! #  (b | e | (u|s) type 0)                 number       how many rows begin so
 //! b  dk                                     BlobRow      the blob is in the store: a row implies its file
 //! e  parent-dk                              EdgesRow     what a blob points at, by the types it was read as
 //! r  child-dk link role parent-dk           -            the same, from the other side
@@ -12,14 +13,13 @@
 //! g  dk                                     -            dirty: a gc has to look whether something keeps it
 //! p  dk                                     size         pending: has no row any more, its file is to go
 //! m  name                                   number       counters and marks
-//! n  (b | e | (u|s) type 0)                 number       how many rows begin so
 //! ```
 //!
 //! `type` and `key` are names as [`name`](crate::name) fits them: types in at most 64 bytes, keys in at most 288.
 //! The longest key of all is `l`, with 1 + 122 + 1 + 64 + 1 + 288 = 477 bytes of the 480 that an index takes.
 //! Rows are [postcard](https://postcard.jamesmunns.com) structs; where a struct has bytes of any length, they
 //! follow it raw. Behind each value stands a checksum over key and value, which [`sealed`](crate::sealed) puts there and
-//! takes away; it keeps the rows `n`, too.
+//! takes away; it keeps the rows `#`, too.
 
 use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -42,7 +42,8 @@ pub(crate) const REFERENCE: u8 = b'l';
 pub(crate) const DIRTY: u8 = b'g';
 pub(crate) const PENDING: u8 = b'p';
 pub(crate) const META: u8 = b'm';
-pub(crate) const COUNT: u8 = b'n';
+/// Before all others: what is put behind the last row of an index goes on filling its last page.
+pub(crate) const COUNT: u8 = b'#';
 
 /// A blob's row. Times are seconds since 1970; 0 is never.
 #[derive(Clone, Debug, Serialize, Deserialize)]

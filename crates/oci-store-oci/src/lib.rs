@@ -50,6 +50,7 @@ mod refs;
 mod reindex;
 mod removal;
 mod repair;
+mod seen;
 mod shown;
 pub mod source;
 mod store;

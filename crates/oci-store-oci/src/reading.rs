@@ -6,8 +6,8 @@ use oci_store_base::Error as BaseError;
 use oci_store_cas::Digest;
 use rustix::io::Errno;
 
-use crate::check::Seen;
 use crate::progress::{Progress, passed};
+use crate::seen::Seen;
 use crate::{Result, Store};
 
 /// Which blobs of the images that it looks at a check reads and hashes.

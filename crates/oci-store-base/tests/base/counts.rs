@@ -160,7 +160,7 @@ fn what_goes_is_counted_and_what_is_rolled_back_is_not() {
         assert_eq!(list(&store).map(Result::unwrap), [0, 0, 0, 1, 2], "{}", bench.name);
         // What is all gone has no count left either.
         let rows = raw_rows(&*bench.backend(), &index_folder(&bench.own()));
-        assert_eq!(rows.iter().filter(|(key, _)| key[0] == b'n').count(), 2);
+        assert_eq!(rows.iter().filter(|(key, _)| key[0] == b'#').count(), 2);
     }
 }
 
@@ -172,7 +172,7 @@ fn an_index_from_before_rows_were_counted_is_counted() {
             let folder = index_folder(&bench.own());
             let rows = raw_rows(&*bench.backend(), &folder);
             let index = bench.backend().open(&folder).unwrap();
-            for (key, _) in rows.iter().filter(|(key, _)| key[0] == b'n') {
+            for (key, _) in rows.iter().filter(|(key, _)| key[0] == b'#') {
                 assert!(index.write(|txn| txn.delete(key)).unwrap());
             }
             drop(index);
