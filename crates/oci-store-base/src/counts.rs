@@ -28,27 +28,48 @@ impl Counts {
         Some(())
     }
 
-    /// Counts what came and went in a transaction, at its end.
+    /// Counts what came and went in a transaction, at its end. A count stays when there is nothing left to count.
     pub(crate) fn write(&self, txn: &mut dyn WriteTxn) -> Result<()> {
         for (beginning, by) in self.0.iter().filter(|(_, by)| **by != 0) {
             let key = [&[COUNT], beginning.as_slice()].concat();
-            match known(txn, &key)? + by {
-                0 => drop(txn.delete(&key)?),
-                count => drop(txn.put(&key, &count.to_be_bytes())?),
-            }
+            let count = known(txn, &key)?.unwrap_or_default() + by;
+            txn.put(&key, &count.to_be_bytes())?;
         }
         Ok(())
     }
 
-    /// How many rows with this beginning there have to be now.
-    pub(crate) fn wanted(&self, txn: &dyn ReadTxn, beginning: &[u8]) -> Result<i64> {
-        let key = [&[COUNT], beginning].concat();
-        Ok(known(txn, &key)? + self.0.get(beginning).copied().unwrap_or_default())
+    /// How many rows with this beginning there have to be now; `None` if nobody knows, as the count is gone.
+    pub(crate) fn wanted(&self, txn: &dyn ReadTxn, beginning: &[u8]) -> Result<Option<i64>> {
+        let known = known(txn, &[&[COUNT], beginning].concat())?;
+        let is_always = matches!(beginning, [table] if ALWAYS.contains(table));
+        let known = if is_always { known } else { known.or(Some(0)) };
+        Ok(known.map(|known| known + self.0.get(beginning).copied().unwrap_or_default()))
+    }
+
+    /// Leaves out what there is none of.
+    pub(crate) fn without_zeros(mut self) -> Self {
+        self.0.retain(|_, count| *count != 0);
+        self
     }
 }
 
+/// Tables that are counted from the beginning: their counts stand beside the first of their rows, and what hides all of these
+/// may hide the count.
+const ALWAYS: [u8; 2] = [schema::BLOB, schema::EDGES];
+
+/// Begins to count in a new index. Idempotent.
+pub(crate) fn begin(txn: &mut dyn WriteTxn) -> Result<()> {
+    for table in ALWAYS {
+        let key = [COUNT, table];
+        if known(txn, &key)?.is_none() {
+            txn.put(&key, &0_i64.to_be_bytes())?;
+        }
+    }
+    Ok(())
+}
+
 /// A row of another length is not one that was written here: it counts nothing, and the count is wrong.
-fn known(txn: &dyn ReadTxn, key: &[u8]) -> Result<i64> {
+fn known(txn: &dyn ReadTxn, key: &[u8]) -> Result<Option<i64>> {
     let value = txn.get(key)?.and_then(|value| value.try_into().ok());
-    Ok(value.map_or(0, i64::from_be_bytes))
+    Ok(value.map(i64::from_be_bytes))
 }

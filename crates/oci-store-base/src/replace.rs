@@ -12,6 +12,7 @@ use oci_store_cas::attack::{Point, reached};
 use oci_store_index::{Backend, Index, IndexExt};
 
 use crate::config::{Config, sync_folder};
+use crate::counts;
 use crate::current::{Current, epochs, find_backend, index_folder, open_existing, sign};
 use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::schema::FORMAT;
@@ -78,6 +79,7 @@ pub(crate) fn replace<T, E: From<Error>>(
         config.access().make_folder(&own.join("index")).map_err(Error::from)?;
         config.access().make_folder(&folder).map_err(Error::from)?;
         let new = Sealed::over(backend.open(&folder).map_err(Error::from)?, &folder, next.format);
+        new.write(|txn| counts::begin(txn).map_err(Error::from))?;
         let filled = fill(Replacing { old, new: Arc::clone(&new) })?;
         new.write(|txn| sign(&mut Txn(txn), &next))?;
         sync_folder(&folder)?;

@@ -71,7 +71,7 @@ impl Index for Sealed {
         if is_damaged {
             return Err(self.damaged(CHANGED));
         }
-        if self.is_counted && found != wanted { Err(self.damaged(MISSING)) } else { Ok(()) }
+        if self.is_counted && found != wanted.without_zeros() { Err(self.damaged(MISSING)) } else { Ok(()) }
     }
 }
 
@@ -121,7 +121,7 @@ impl Sealed {
             return Err(self.damaged(CHANGED));
         }
         let is_whole = !is_ended && from <= prefix && schema::counted(prefix) == Some(prefix);
-        if is_whole && self.is_counted && counts.wanted(reader, prefix)? != rows {
+        if is_whole && self.is_counted && counts.wanted(reader, prefix)? != Some(rows) {
             return Err(self.damaged(MISSING));
         }
         Ok(())
