@@ -135,7 +135,7 @@ impl Store {
         self.current()?.index.write(|txn| body(&mut Txn(txn)).map_err(Carried::Own)).map_err(Carried::into_own)
     }
 
-    /// Runs `op`, which frees room, or is needed for that. Where it fails for want of room, as `is_full` tells, a part
+    /// Runs `op`, which frees room, or is needed for that, or takes none to speak of. Where it fails for want of room, as `is_full` tells, a part
     /// of the store's reserve is given up and it is run again. So `op` is atomic or idempotent.
     ///
     /// # Errors
@@ -268,11 +268,7 @@ impl Store {
         passed: &mut dyn FnMut(u64) -> oci_store_cas::Result<()>,
     ) -> Result<bool> {
         let good = self.verify_blob(digest, passed)?;
-        match self.update(|txn| txn.note_check(digest, good)) {
-            // That all is well need not be noted; damage is.
-            Err(error) if good && error.is_no_space() => Ok(true),
-            noted => noted.map(|()| good),
-        }
+        self.update_to_free(|txn| txn.note_check(digest, good)).map(|()| good)
     }
 
     /// The same without a note of the outcome: whoever reads many notes several in [one transaction](Txn::note_check).

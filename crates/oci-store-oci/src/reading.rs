@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use oci_store_base::Error as BaseError;
+use oci_store_base::{Error as BaseError, Txn};
 use oci_store_cas::Digest;
 use rustix::io::Errno;
 
@@ -92,13 +92,13 @@ impl Store {
                 Ok(true) => notes.good(digest, was_damaged)?,
                 Ok(false) => {
                     read.bad += 1;
-                    self.base().update(|txn| txn.note_check(digest, false))?;
+                    self.note_outcomes(|txn| txn.note_check(digest, false))?;
                 }
                 // As disks rot, mostly: it is not to keep the others from being read, or itself from being replaced.
                 Err(error) if is_rotten(&error) => {
                     tracing::warn!("{digest}: {error}");
                     read.bad += 1;
-                    self.base().update(|txn| txn.note_check(digest, false))?;
+                    self.note_outcomes(|txn| txn.note_check(digest, false))?;
                 }
                 // It went just now.
                 Err(BaseError::BlobNotFound(_)) => read.bad += 1,
@@ -112,6 +112,12 @@ impl Store {
         // What was read until then need not be read again.
         notes.write()?;
         done.map(|()| read)
+    }
+
+    /// Notes what was read: also on a full disk, as long as the reserve lasts.
+    fn note_outcomes(&self, mut body: impl FnMut(&mut Txn<'_>) -> oci_store_base::Result<()>) -> Result<()> {
+        let base = self.base();
+        Ok(base.with_reserve(BaseError::is_no_space, || base.update(&mut body))?)
     }
 
     fn oldest_first(&self, seen: &Seen) -> Result<Vec<usize>> {
@@ -147,21 +153,13 @@ impl Notes<'_> {
         if good.is_empty() {
             return Ok(());
         }
-        let noted = self.store.base().update(|txn| {
+        self.store.note_outcomes(|txn| {
             good.iter().try_for_each(|(digest, was_damaged)| {
                 // Somebody else has read it later, and found it so.
                 let is_newly_damaged = !was_damaged && txn.view().blob(digest)?.is_some_and(|blob| blob.damaged);
                 if is_newly_damaged { Ok(()) } else { txn.note_check(digest, true) }
             })
-        });
-        match noted {
-            // That all is well need not be noted.
-            Err(error) if error.is_no_space() => {
-                tracing::warn!("what was read is good, which is not remembered: {error}");
-                Ok(())
-            }
-            noted => Ok(noted?),
-        }
+        })
     }
 }
 

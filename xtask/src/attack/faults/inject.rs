@@ -161,7 +161,6 @@ impl Injected {
                 && self.mischief != Mischief::Fails(nix::errno::Errno::EINTR)
                 && !self.is_checkpoint()
                 && !self.is_folder_of_log()
-                && !said.contains(NOT_REMEMBERED)
             {
                 lines.push(format!("I9: success, and a sync has failed: {said}"));
             }
@@ -180,9 +179,6 @@ fn logs(store: &Path) -> HashSet<PathBuf> {
     let indexes = std::fs::read_dir(store.join(".oci-store/index")).into_iter().flatten().flatten();
     indexes.map(|index| index.path()).filter(|index| index.join(LOG).exists()).collect()
 }
-
-/// What a check says that could not note when it has read what.
-const NOT_REMEMBERED: &str = "which is not remembered";
 
 /// A failure is one line, and names an object and a cause (I9).
 fn one_line(said: &str) -> Option<String> {
