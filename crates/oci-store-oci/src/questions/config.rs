@@ -59,22 +59,26 @@ struct Own<'c> {
 
 impl Fields<'_> {
     fn platform(&self) -> Option<Platform> {
-        let fields = [
-            ("architecture", self.architecture),
-            ("os", self.os),
-            ("variant", self.variant),
-            ("os.version", self.os_version),
-        ];
-        let given = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let value = |(name, value): (&str, &RawValue)| Some((name.to_owned(), serde_json::from_str(value.get()).ok()?));
-        serde_json::from_value(Value::Object(given.filter_map(value).collect())).ok()
+        platform(|name| {
+            let field = match name {
+                "architecture" => self.architecture,
+                "os" => self.os,
+                "variant" => self.variant,
+                _ => self.os_version,
+            };
+            serde_json::from_str(field?.get()).ok()
+        })
     }
 }
 
 /// The platform that a config names.
 pub(super) fn platform_of(config: &Value) -> Option<Platform> {
-    let fields = ["architecture", "os", "variant", "os.version"];
-    let fields = fields.iter().filter_map(|field| Some(((*field).to_owned(), config.get(field)?.clone())));
+    platform(|name| config.get(name).cloned())
+}
+
+fn platform(field: impl Fn(&str) -> Option<Value>) -> Option<Platform> {
+    let names = ["architecture", "os", "variant", "os.version"];
+    let fields = names.iter().filter_map(|name| Some(((*name).to_owned(), field(name)?)));
     serde_json::from_value(Value::Object(fields.collect())).ok()
 }
 
