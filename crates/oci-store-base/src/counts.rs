@@ -68,7 +68,7 @@ pub(crate) fn begin(txn: &mut dyn WriteTxn) -> Result<()> {
     Ok(())
 }
 
-/// A row of another length is not one that was written here: it counts nothing, and the count is wrong.
+/// What a row counts; `None` if it is not there, or has another length than those that are written here.
 fn known(txn: &dyn ReadTxn, key: &[u8]) -> Result<Option<i64>> {
     let value = txn.get(key)?.and_then(|value| value.try_into().ok());
     Ok(value.map(i64::from_be_bytes))

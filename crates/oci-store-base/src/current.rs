@@ -8,7 +8,6 @@ use std::sync::Arc;
 use oci_store_index::{Backend, Index, IndexExt};
 
 use crate::config::{Config, Stamp};
-use crate::counts;
 use crate::reserve::Reserve;
 use crate::sealed::Sealed;
 use crate::{Error, Result, Txn, View};
@@ -42,7 +41,6 @@ pub(crate) fn index_folder(own: &Path, epoch: u64) -> PathBuf {
 
 /// Writes into an index which one it is. Done last, when it is filled.
 pub(crate) fn sign(txn: &mut Txn<'_>, config: &Config) -> Result<()> {
-    counts::begin(txn.0)?;
     txn.set_number(STORE, config.id)?;
     txn.set_number(EPOCH, config.epoch)
 }

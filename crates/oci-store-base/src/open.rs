@@ -9,6 +9,7 @@ use oci_store_cas::{Access, Cas, folder::FolderCas};
 use oci_store_index::{Backend, IndexExt};
 
 use crate::config::{Config, Stamp, new_id, sync_folder};
+use crate::counts;
 use crate::current::{epochs, find_backend, index_folder, sign};
 use crate::file_locks::FileLocks;
 use crate::filesystem::network_below;
@@ -218,7 +219,6 @@ impl OpenOptions {
     }
 }
 
-/// Makes a store's folders, and last of all its config. Whoever comes second finds it made.
 /// What is wrong with a folder that has no config, and something else.
 fn no_store(root: &Path, own: &Path) -> Error {
     if own.join("index").exists() {
@@ -228,6 +228,7 @@ fn no_store(root: &Path, own: &Path) -> Error {
     Error::NotAStore(root.to_owned())
 }
 
+/// Makes a store's folders, and last of all its config. Whoever comes second finds it made.
 fn make(
     root: &Path,
     own: &Path,
@@ -259,7 +260,10 @@ fn make(
     }
     config.access().make_folder(&folder)?;
     let index = Sealed::over(find_backend(backends, &config.index)?.open(&folder)?, &folder, config.format);
-    index.write(|txn| sign(&mut Txn(txn), config))?;
+    index.write(|txn| {
+        counts::begin(txn)?;
+        sign(&mut Txn(txn), config)
+    })?;
     sync_folder(&folder)?;
     sync_folder(&own.join("index"))?;
     config.write(own)?;
