@@ -12,7 +12,13 @@ use crate::{Descriptor, Error, Result};
 /// Reads an `index.json`, as others' or as a store's own; returns its entries, and the file as it would be written.
 pub fn index_json(bytes: &[u8], own: bool) -> Result<(Vec<Entry>, Vec<u8>)> {
     let path = Path::new("index.json");
-    let index = if own { IndexJson::parse_own(path, bytes)? } else { IndexJson::parse(path, bytes)? };
+    let index = if own {
+        let IndexJson { schema_version, media_type, manifests, other, is_lossy } = IndexJson::parse_own(path, bytes)?;
+        let manifests = (0..manifests.len()).map(|place| manifests.get(place)).collect::<Result<_>>()?;
+        IndexJson { schema_version, media_type, manifests, other, is_lossy }
+    } else {
+        IndexJson::parse(path, bytes)?
+    };
     let written = serde_json::to_vec(&index).map_err(|error| Error::document("index.json", error))?;
     Ok((index.into_entries(), written))
 }

@@ -1,22 +1,27 @@
 //! `index.json`: the file that lists what an image layout has.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 
+use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::entries::Entries;
 use crate::source::Entry;
 use crate::{Descriptor, Error, Result};
 
-/// `index.json`, and every field of it.
+/// `index.json`, and every field of it. Of a store's own file the entries are [`Entries`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct IndexJson {
+#[serde(bound(deserialize = "M: List"))]
+pub(crate) struct IndexJson<M = Vec<Descriptor>> {
     #[serde(rename = "schemaVersion")]
     pub(crate) schema_version: u64,
     #[serde(rename = "mediaType", default, skip_serializing_if = "Option::is_none")]
     pub(crate) media_type: Option<String>,
     #[serde(default, deserialize_with = "list")]
-    pub(crate) manifests: Vec<Descriptor>,
+    pub(crate) manifests: M,
     #[serde(flatten)]
     pub(crate) other: Map<String, Value>,
     /// It had entries that are no descriptors, and that are left out here.
@@ -24,8 +29,54 @@ pub(crate) struct IndexJson {
     pub(crate) is_lossy: bool,
 }
 
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
-    crate::document::list(deserializer).map(Option::unwrap_or_default)
+/// What takes the entries, one after the other.
+pub(crate) trait List: Default {
+    fn add(&mut self, entry: Descriptor) -> serde_json::Result<()>;
+}
+
+impl List for Vec<Descriptor> {
+    fn add(&mut self, entry: Descriptor) -> serde_json::Result<()> {
+        self.push(entry);
+        Ok(())
+    }
+}
+
+impl List for Entries {
+    fn add(&mut self, entry: Descriptor) -> serde_json::Result<()> {
+        self.push(&serde_json::to_string(&entry)?);
+        Ok(())
+    }
+}
+
+/// A list that is there; `null` is how some tools write an empty one.
+fn list<'de, D: Deserializer<'de>, M: List>(deserializer: D) -> Result<M, D::Error> {
+    deserializer.deserialize_option(Manifests(PhantomData))
+}
+
+struct Manifests<M>(PhantomData<M>);
+
+impl<'de, M: List> Visitor<'de> for Manifests<M> {
+    type Value = M;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of descriptors")
+    }
+
+    fn visit_none<E>(self) -> Result<M, E> {
+        Ok(M::default())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<M, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<M, A::Error> {
+        let mut list = M::default();
+        while let Some(entry) = entries.next_element()? {
+            list.add(entry).map_err(de::Error::custom)?;
+        }
+        Ok(list)
+    }
 }
 
 impl IndexJson {
@@ -35,16 +86,7 @@ impl IndexJson {
     }
 
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        Self::parse_up_to(crate::json::MAX_VALUES, path, bytes)
-    }
-
-    fn parse_up_to(most: usize, path: &Path, bytes: &[u8]) -> Result<Self> {
-        let why = |error| Error::document(path.display(), format!("not an index: {error}"));
-        let index: Self = crate::json::read_up_to(most, bytes).map_err(why)?;
-        if index.schema_version != 2 {
-            return Err(Error::document(path.display(), format!("schemaVersion {}, not 2", index.schema_version)));
-        }
-        Ok(index)
+        parse_up_to(crate::json::MAX_VALUES, path, bytes)
     }
 
     /// What it lists, in its own order.
@@ -52,12 +94,14 @@ impl IndexJson {
         let entry = |descriptor: Descriptor| Entry { name: descriptor.ref_name().map(str::to_owned), descriptor };
         self.manifests.into_iter().map(entry).collect()
     }
+}
 
-    /// As [`parse`](Self::parse), of a store's own file: an entry that another tool has written and that is no descriptor is left
+impl IndexJson<Entries> {
+    /// As [`parse`](IndexJson::parse), of a store's own file: an entry that another tool has written and that is no descriptor is left
     /// out, with a warning, and does not take the others with it.
     pub(crate) fn parse_own(path: &Path, bytes: &[u8]) -> Result<Self> {
         let most = usize::MAX;
-        Self::parse_up_to(most, path, bytes).or_else(|error| {
+        parse_up_to(most, path, bytes).or_else(|error| {
             let Ok(mut value) = crate::json::read_up_to::<Value>(most, bytes) else { return Err(error) };
             let Some(entries) = value.get_mut("manifests").and_then(Value::as_array_mut) else { return Err(error) };
             entries.retain(|entry| match Descriptor::deserialize(entry) {
@@ -67,10 +111,19 @@ impl IndexJson {
                     false
                 }
             });
-            let index = Self::parse_up_to(most, path, value.to_string().as_bytes())?;
+            let index = parse_up_to(most, path, value.to_string().as_bytes())?;
             Ok(Self { is_lossy: true, ..index })
         })
     }
+}
+
+fn parse_up_to<M: List>(most: usize, path: &Path, bytes: &[u8]) -> Result<IndexJson<M>> {
+    let why = |error| Error::document(path.display(), format!("not an index: {error}"));
+    let index: IndexJson<M> = crate::json::read_up_to(most, bytes).map_err(why)?;
+    if index.schema_version != 2 {
+        return Err(Error::document(path.display(), format!("schemaVersion {}, not 2", index.schema_version)));
+    }
+    Ok(index)
 }
 
 /// Reads the version that `oci-layout` says; `path` is for messages.

@@ -14,6 +14,7 @@ mod descriptor;
 mod destination;
 mod docker;
 pub mod document;
+mod entries;
 mod error;
 mod export;
 #[cfg(fuzzing)]

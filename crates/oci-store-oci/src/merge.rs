@@ -10,6 +10,7 @@ use std::collections::HashSet;
 
 use oci_store_base::{Condition, View};
 
+use crate::entries::Entries;
 use crate::history::{self, By, Operation};
 use crate::intake::{Image, Intake};
 use crate::layout::Layout;
@@ -28,15 +29,16 @@ enum Adopt {
 
 impl Store {
     /// Merges the `entries` of a file whose writer had read `generation`. The caller holds the projection's lock.
-    pub(crate) fn merge(&self, generation: u64, entries: &[Descriptor]) -> Result<()> {
+    pub(crate) fn merge(&self, generation: u64, entries: &Entries) -> Result<()> {
         let (mut wanted, mut names) = (Vec::new(), HashSet::new());
-        for group in entries.rchunks(GROUP) {
+        let mut left = (0..entries.len()).rev().peekable();
+        while left.peek().is_some() {
             self.base().view(|view| {
-                for entry in group.iter().rev() {
-                    let Some(adopt) = self.judge_entry(view, generation, entry)? else { continue };
+                for place in left.by_ref().take(GROUP) {
+                    let Some(adopt) = self.judge_entry(view, generation, &entries.get(place)?)? else { continue };
                     // Of several new ones with one name the last stands for it, as for every reader.
                     if !matches!(&adopt, Adopt::Ref(name) if !names.insert(name.clone())) {
-                        wanted.push((adopt, entry));
+                        wanted.push((adopt, place));
                     }
                 }
                 Ok::<_, crate::Error>(())
@@ -49,13 +51,14 @@ impl Store {
         let folder = Layout::of_store(self.root());
         let lease = self.base().lease("import")?;
         let mut intake = Intake::new(self, &folder, &(), &lease, true);
-        let mut walked: Vec<(Adopt, &Descriptor, Image)> = Vec::new();
-        for (adopt, entry) in wanted {
-            match intake.walk(entry, false) {
+        let mut walked: Vec<(Adopt, Descriptor, Image)> = Vec::new();
+        for (adopt, place) in wanted {
+            let entry = entries.get(place)?;
+            match intake.walk(&entry, false) {
                 Ok(image) => walked.push((adopt, entry, image)),
                 // Not the entry's fault: the file has to stay as it is, for the next one to merge.
                 Err(error) if error.hinders_all() => return Err(error),
-                Err(error) => tracing::warn!("{}: not taken in: {error}", label(entry)),
+                Err(error) => tracing::warn!("{}: not taken in: {error}", label(&entry)),
             }
         }
         intake.copy()?;
@@ -65,7 +68,7 @@ impl Store {
                 let allowed = entry.annotation(refs::INCOMPLETE).is_some();
                 match intake.settle(&image, allowed) {
                     Ok(incomplete) => good.push((adopt, entry, image, incomplete)),
-                    Err(error) => tracing::warn!("{}: not taken in: {error}", label(entry)),
+                    Err(error) => tracing::warn!("{}: not taken in: {error}", label(&entry)),
                 }
             }
             if good.is_empty() {

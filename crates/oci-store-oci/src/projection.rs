@@ -23,6 +23,9 @@ use crate::note::{self, Look, NOTE, Note};
 use crate::shown::{Found, MOMENT, look_at, render};
 use crate::{Error, Result, Store, refs};
 
+/// What a new `index.json` may have more than the one before, so that its text need not grow, in bytes.
+const ROOM: u64 = 64 << 10;
+
 impl Store {
     pub(crate) fn index_json(&self) -> PathBuf {
         self.root().join("index.json")
@@ -98,9 +101,11 @@ impl Store {
                 _ => {}
             }
             // Both may be long: what was found is dropped before what is to be is put together.
+            let room = fs::metadata(self.index_json()).map_or(0, |file| file.len()).saturating_add(ROOM);
+            let room = usize::try_from(room).unwrap_or_default();
             let (expected, is_nothing) = (found.digest(), matches!(found, Found::Nothing));
             drop(found);
-            let (generation, text) = self.base().view(render)?;
+            let (generation, text) = self.base().view(|view| render(view, room))?;
             reached(Point::Rendered);
             // What was no use when it was looked at has had its moment.
             let patience = if is_nothing { Duration::ZERO } else { MOMENT };
@@ -234,7 +239,7 @@ mod tests {
         fs::create_dir_all(blob.parent().unwrap()).unwrap();
         fs::write(&blob, br#"{"schemaVersion":2}"#).unwrap();
         fs::write(store.index_json(), serde_json::to_vec(&theirs).unwrap()).unwrap();
-        let (generation, text) = store.base().view(render).unwrap();
+        let (generation, text) = store.base().view(|view| render(view, 0)).unwrap();
         let swapped = store.swap_in(generation, &text, found.digest().as_ref(), MOMENT).unwrap();
         assert!(matches!(swapped, Some(Found::Foreign { .. })));
         // Here the process dies.

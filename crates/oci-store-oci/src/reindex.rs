@@ -1,21 +1,21 @@
 //! Building an OCI store's index anew, from its blobs and its `index.json`.
 
 mod documents;
+mod listed;
 
-use std::collections::HashSet;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::Path;
 
-use oci_store_base::{BlobFilter, BlobInfo, Condition, Data, Rebuild, Reindexed, Txn, View};
+use oci_store_base::{BlobFilter, BlobInfo, Condition, Data, Rebuild, Reindexed, Txn};
 
 use crate::document::{self, Child};
 use crate::media_type::is_document;
-use crate::shown::{Found as Shown, read_own};
 use crate::source::Limits;
 use crate::store::OpenOptions;
 use crate::{Descriptor, Error, RefName, Result, Store, closure, history, refs};
 
 use documents::{Documents, has_subject, unread};
+use listed::Listed;
 
 /// What a reindex has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,24 +58,14 @@ impl OpenOptions {
     }
 }
 
-/// An entry, and the generation in which it was set.
-type Dated = (Descriptor, u64);
-
 /// Entries that are made in one transaction.
 const GROUP: usize = 1024;
 
 fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Result<()> {
-    let (floor, entries) = match rebuild.old_view(|view| old_entries(view).map_err(to_base)) {
-        // The index was the truth: its refs are newer than the file, or the same.
-        Some(Ok(old)) if rebuild.is_old_whole() => old,
-        Some(Ok(old)) => with_listed(rebuild, old, root)?,
-        // It can be read another time.
-        Some(Err(error)) if error.as_io().is_some() => return Err(error.into()),
-        Some(Err(_)) | None => listed_entries(root)?,
-    };
+    let listed = Listed::read(rebuild, root)?;
     // First of all, so that rows come in their order.
     let documents = Documents::new(rebuild);
-    let mut found = documents.read_all(entries.iter().map(|(entry, _)| entry))?;
+    let mut found = documents.read_all(&listed.entries)?;
     // Before the refs: one that is there again has none.
     if let Some(removed) = rebuild.old_view(|view| refs::all(view, refs::REMOVED).map_err(to_base)) {
         carry(rebuild, removed, refs::restore_removed)?;
@@ -90,13 +80,14 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
         })?;
     }
     let may_lack = rebuild.lacks()?;
-    let mut places = 0..;
-    for group in entries.chunks(GROUP) {
+    let mut left = listed.set.iter().enumerate().peekable();
+    while left.peek().is_some() {
         rebuild.update(|txn| {
-            for ((entry, generation), place) in group.iter().zip(&mut places) {
+            for (place, set) in left.by_ref().take(GROUP) {
+                let entry = &listed.entries.get(place).map_err(to_base)?;
                 let made = match found.failed.remove(&place) {
                     Some(error) => Err(error),
-                    None => make_entry(txn, entry, *generation, found.about.contains(&place), may_lack),
+                    None => make_entry(txn, entry, *set, found.about.contains(&place), may_lack),
                 };
                 let label = || entry.ref_name().map_or_else(|| entry.digest.to_string(), str::to_owned);
                 match made {
@@ -114,7 +105,7 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
     }
     read_rest(rebuild, &documents)?;
     rebuild.update(|txn| {
-        let generation = txn.view().number(refs::GENERATION)?.max(floor) + 1;
+        let generation = txn.view().number(refs::GENERATION)?.max(listed.generation) + 1;
         txn.set_number(refs::GENERATION, generation)
     })?;
     Ok(())
@@ -140,55 +131,6 @@ fn carry(
             Ok(())
         }
     }
-}
-
-/// What `index.json` would show of the index before, and its generation.
-fn old_entries(view: View<'_>) -> Result<(u64, Vec<Dated>)> {
-    let floor = refs::generation(view)?;
-    let mut entries = Vec::new();
-    refs::each_entry(view, &mut |entry| {
-        let wrong = |error| Error::document("record", error);
-        let entry: Descriptor = serde_json::from_str(entry).map_err(wrong)?;
-        let name = entry.ref_name().map(str::parse::<RefName>).transpose()?;
-        let found = name.map(|name| refs::get(view, &name)).transpose()?.flatten();
-        entries.push((entry, found.map_or(floor, |found| found.generation)));
-        Ok(())
-    })?;
-    Ok((floor, entries))
-}
-
-/// The entries of an index that may hide some, with those that `index.json` lists beside them. What was removed since that
-/// was written may be among them: it can't be told from what is hidden, unless its removal is known.
-fn with_listed(
-    rebuild: &Rebuild<'_>,
-    (floor, mut entries): (u64, Vec<Dated>),
-    root: &Path,
-) -> Result<(u64, Vec<Dated>)> {
-    let (generation, listed) = listed_entries(root)?;
-    let key = |entry: &Descriptor| entry.ref_name().map_or_else(|| entry.digest.to_string(), str::to_owned);
-    let known: HashSet<String> = entries.iter().map(|(entry, _)| key(entry)).collect();
-    let removed = |key: &str| rebuild.old_view(|view| refs::removed(view, key).map_err(to_base));
-    for (entry, set) in listed {
-        let key = key(&entry);
-        let is_removed = matches!(removed(&key), Some(Ok(Some(removed))) if removed.generation >= set);
-        if !known.contains(&key) && !is_removed {
-            entries.push((entry, set));
-        }
-    }
-    Ok((floor.max(generation), entries))
-}
-
-/// What `index.json` lists.
-fn listed_entries(root: &Path) -> Result<(u64, Vec<Dated>)> {
-    let path = root.join("index.json");
-    let (generation, index) = match read_own(&path, None) {
-        Ok(Shown::Ours(ours)) => (ours.generation, ours.index(&path)?),
-        Ok(Shown::Foreign { generation, index, .. }) => (generation, index),
-        Ok(Shown::Nothing) => return Ok((0, Vec::new())),
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok((0, Vec::new())),
-        Err(error) => return Err(error),
-    };
-    Ok((generation, index.manifests.into_iter().map(|entry| (entry, generation)).collect()))
 }
 
 /// Reads the documents that no entry reaches: who tags or exports one by its digest gets all that it needs, or is told

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use oci_store_base::View;
 use oci_store_cas::{Algorithm, Digest, Hasher};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::entries::Entries;
 use crate::index_json::IndexJson;
 use crate::layout::{open_regular, read_all};
 use crate::media_type::INDEX;
@@ -27,7 +29,7 @@ pub(crate) enum Found {
     /// Written by a store, and by nobody else since.
     Ours(Ours),
     /// Written by another tool, which has read, or not, what we wrote in `generation`.
-    Foreign { generation: u64, digest: Option<Digest>, index: IndexJson },
+    Foreign { generation: u64, digest: Option<Digest>, index: IndexJson<Entries> },
     /// Nothing, or nothing that can be read.
     Nothing,
 }
@@ -58,10 +60,14 @@ struct Text<'t> {
     manifests: &'t RawValue,
 }
 
-/// What `index.json` is to be. It may be long: it is put together once, where it stays.
-pub(crate) fn render(view: View<'_>) -> Result<(u64, Vec<u8>)> {
+/// What `index.json` is to be. It may be long: it is put together once, where it stays, and where `room` for it is taken
+/// at once, as to grow it takes twice as much meanwhile.
+pub(crate) fn render(view: View<'_>, room: usize) -> Result<(u64, Vec<u8>)> {
     let generation = refs::generation(view)?;
-    let mut text = format!("{{\"schemaVersion\":2,\"mediaType\":\"{INDEX}\",\"manifests\":[").into_bytes();
+    let mut text = Vec::new();
+    // If there is not so much, it grows.
+    let _ = text.try_reserve_exact(room);
+    text.extend_from_slice(format!("{{\"schemaVersion\":2,\"mediaType\":\"{INDEX}\",\"manifests\":[").as_bytes());
     let begin = text.len() - 1;
     refs::each_entry(view, &mut |entry| {
         if text.len() > begin + 1 {
@@ -93,7 +99,7 @@ impl Ours {
         Ok(rest == Some(""))
     }
 
-    pub(crate) fn index(&self, path: &Path) -> Result<IndexJson> {
+    pub(crate) fn index(&self, path: &Path) -> Result<IndexJson<Entries>> {
         IndexJson::parse_own(path, &self.text)
     }
 }
@@ -175,26 +181,26 @@ fn settled(
 }
 
 /// Whether nobody has changed what we wrote. Who only formats the file anew has changed nothing.
-fn is_ours(generation: u64, index: &IndexJson) -> bool {
+fn is_ours(generation: u64, index: &IndexJson<Entries>) -> bool {
     // One entry after the other: as values, all of them would take very much more memory than the file.
     let list = |hasher: &mut Hasher| {
-        for (number, entry) in index.manifests.iter().enumerate() {
+        for (number, entry) in index.manifests.texts().enumerate() {
             hasher.update(if number == 0 { b"[" } else { b"," });
-            hasher.update(serde_json::to_value(entry).unwrap_or_default().to_string().as_bytes());
+            hasher.update(serde_json::from_str::<Value>(entry).unwrap_or_default().to_string().as_bytes());
         }
-        hasher.update(if index.manifests.is_empty() { b"[]" } else { b"]" });
+        hasher.update(if index.manifests.len() == 0 { b"[]" } else { b"]" });
     };
     let sum = || checksum(generation, list);
     // Whoever added what is no descriptor was not us, even if all the rest is ours.
     !index.is_lossy && annotation(index, CHECKSUM).is_some_and(|said| sum().as_deref() == Some(said))
 }
 
-fn annotation<'i>(index: &'i IndexJson, key: &str) -> Option<&'i str> {
+fn annotation<'i>(index: &'i IndexJson<Entries>, key: &str) -> Option<&'i str> {
     index.other.get("annotations")?.get(key)?.as_str()
 }
 
 /// The generation that a file shows; 0 if it shows none.
-fn generation_of(index: &IndexJson) -> u64 {
+fn generation_of(index: &IndexJson<Entries>) -> u64 {
     annotation(index, GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read as _};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -10,6 +10,7 @@ use oci_store_base::{Described, Link, Rebuild};
 use oci_store_cas::{Digest, VerifyReader};
 
 use crate::document::{Child, Role, children};
+use crate::entries::Entries;
 use crate::media_type::is_document;
 use crate::source::Limits;
 use crate::threads::side_by_side;
@@ -21,19 +22,38 @@ const FEW: usize = 64;
 /// Reads documents, each once.
 pub(super) struct Documents<'r> {
     rebuild: &'r Rebuild<'r>,
-    read: Mutex<HashMap<Key, Read>>,
+    read: Mutex<Known>,
 }
 
-/// What a descriptor claims of a document: digest, media type and size.
-type Key = (Digest, Box<str>, u64);
+/// What a descriptor claims of a document: digest, media type, by its number, and size.
+type Key = (Digest, u32, u64);
+
+/// What was read. There may be very many documents, and nearly all have no subject and list no others.
+#[derive(Default)]
+struct Known {
+    media_types: HashMap<Box<str>, u32>,
+    documents: HashMap<Key, Option<Box<Read>>>,
+}
 
 /// What has to be known of a document that was read, when something else leads to it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Read {
     /// It has a subject.
     is_about: bool,
     /// Documents that it lists.
-    below: Box<[Descriptor]>,
+    below: Vec<Descriptor>,
+}
+
+impl Known {
+    fn key(&mut self, document: &Descriptor) -> Key {
+        let media_type = document.media_type.as_str();
+        let number = self.media_types.get(media_type).copied().unwrap_or_else(|| {
+            let next = u32::try_from(self.media_types.len()).unwrap_or(u32::MAX);
+            self.media_types.insert(media_type.into(), next);
+            next
+        });
+        (document.digest.clone(), number, document.size)
+    }
 }
 
 /// What was found below entries, by their places.
@@ -56,16 +76,20 @@ impl<'r> Documents<'r> {
     }
 
     /// Reads all that entries reach, as far as it is there, and notes what it says.
-    pub(super) fn read_all<'e>(&self, entries: impl ExactSizeIterator<Item = &'e Descriptor> + Send) -> Result<Found> {
+    pub(super) fn read_all(&self, entries: &Entries) -> Result<Found> {
         let threads = if entries.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
-        let entries = Mutex::new(entries.enumerate());
+        let next = AtomicUsize::new(0);
         let found = Mutex::new(Found::default());
         let is_over = AtomicBool::new(false);
         side_by_side(threads, || {
             while !is_over.load(Ordering::Relaxed) {
-                let Some((place, entry)) = lock(&entries).next() else { return };
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                if place >= entries.len() {
+                    return;
+                }
                 let mut referrers = Vec::new();
-                let outcome = self.read_below(entry, &mut |blob, children| self.note(blob, children, &mut referrers));
+                let mut note = |blob: &_, children: Option<&[_]>| self.note(blob, children, &mut referrers);
+                let outcome = entries.get(place).and_then(|entry| self.read_below(&entry, &mut note));
                 if outcome.as_ref().is_err_and(Error::hinders_all) {
                     is_over.store(true, Ordering::Relaxed);
                 }
@@ -97,23 +121,29 @@ impl<'r> Documents<'r> {
         let (mut stack, mut seen) = (vec![root.clone()], HashSet::new());
         let mut is_about = None;
         while let Some(document) = stack.pop() {
-            let key = (document.digest.clone(), document.media_type.as_str().into(), document.size);
+            let (key, known) = {
+                let mut read = lock(&self.read);
+                let key = read.key(&document);
+                let known = read.documents.get(&key).cloned();
+                (key, known)
+            };
             if !seen.insert(key.clone()) {
                 continue;
             }
-            let known = lock(&self.read).get(&key).cloned();
             let read = match known {
                 Some(known) => known,
                 None => {
                     let children = read_one(self.rebuild, &document)?;
                     take(&document, children.as_deref())?;
                     let Some(children) = children else { continue };
-                    let read = Read { is_about: has_subject(&children), below: documents(children) };
-                    lock(&self.read).entry(key).or_insert(read).clone()
+                    let (is_about, below) = (has_subject(&children), documents(children));
+                    let read = (is_about || !below.is_empty()).then(|| Box::new(Read { is_about, below }));
+                    lock(&self.read).documents.entry(key).or_insert(read).clone()
                 }
             };
-            is_about.get_or_insert(read.is_about && document.digest == root.digest);
-            stack.extend(read.below);
+            let Read { is_about: is_this, below } = read.map_or_else(Read::default, |read| *read);
+            is_about.get_or_insert(is_this && document.digest == root.digest);
+            stack.extend(below);
         }
         Ok(is_about.unwrap_or(false))
     }
@@ -144,7 +174,7 @@ fn is_part(child: &Child) -> bool {
 }
 
 /// Those of a document's parts that are documents.
-fn documents(children: Vec<Child>) -> Box<[Descriptor]> {
+fn documents(children: Vec<Child>) -> Vec<Descriptor> {
     let below = children.into_iter().filter(|child| is_part(child) && is_document(&child.descriptor.media_type));
     below.map(|child| child.descriptor).collect()
 }
