@@ -107,7 +107,8 @@ fn without_threads_there_is_no_progress_and_no_harm(world: &World) {
     let Some(other) = Other::find(world, 54_321, 54_321) else { return };
     other.run(&format!("--store-path theirs/store --index {} gc", world.index)).ok();
     let alone = |words: &str| other.shell("ulimit -p 1 || ulimit -u 1", &format!("--store-path theirs/store {words}"));
-    for words in ["import --all copy", "tag v1 v2", "check --read-data", "gc --full", "export v1 theirs/out"] {
+    for words in ["import --all copy", "tag v1 v2", "reindex", "check --read-data", "gc --full", "export v1 theirs/out"]
+    {
         Ran::of(&mut alone(words)).ok();
     }
     // It waits for a lock without the thread that would tell of it.
