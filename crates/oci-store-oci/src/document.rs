@@ -95,13 +95,9 @@ struct Document {
     subject: Option<Descriptor>,
 }
 
-/// A list that is there: `null` is how some tools write an empty one.
-pub(crate) fn list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
+/// A list that is there, be it `null`; where there is none, the field has its default.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Descriptor>>, D::Error> {
+    crate::json::list(deserializer).map(Some)
 }
 
 /// The media type of a document that nobody has named yet, by what it says of itself, or by its fields; `None` if it

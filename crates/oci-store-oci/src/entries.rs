@@ -1,6 +1,11 @@
 //! The entries of an `index.json` of which there may be very many: as text, which takes less than half of what they do as
 //! descriptors, and no allocation each.
 
+use std::fmt;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
 use crate::{Descriptor, Error, Result};
 
 /// Where text is put, as long as there is room: to let one piece of all of it grow takes twice as much meanwhile.
@@ -50,6 +55,31 @@ impl Entries {
     }
 }
 
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Descriptors)
+    }
+}
+
+/// One after the other: never all of them as descriptors.
+struct Descriptors;
+
+impl<'de> Visitor<'de> for Descriptors {
+    type Value = Entries;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of descriptors")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entries, A::Error> {
+        let mut entries = Entries::default();
+        while let Some(entry) = list.next_element::<Descriptor>()? {
+            entries.push(&serde_json::to_string(&entry).map_err(de::Error::custom)?);
+        }
+        Ok(entries)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +95,14 @@ mod tests {
         texts.iter().for_each(|text| entries.push(text));
         assert_eq!(entries.texts().collect::<Vec<_>>(), texts);
         assert_eq!((entries.len(), entries.text(texts.len())), (texts.len(), None));
+    }
+    proptest::proptest! {
+        /// A store tells its own `index.json` by its text: an entry that was taken over must come back as it was written.
+        #[test]
+        fn a_number_is_read_as_it_was_written(number in proptest::num::f64::NORMAL) {
+            let entry = format!(r#"{{"mediaType":"m","digest":"sha256:{}","size":1,"x":{}}}"#, "a".repeat(64), serde_json::json!(number));
+            let entries: Entries = serde_json::from_str(&format!("[{entry}]")).unwrap();
+            proptest::prop_assert_eq!(entries.texts().collect::<Vec<_>>(), [entry.as_str()]);
+        }
     }
 }

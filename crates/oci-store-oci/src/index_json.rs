@@ -1,11 +1,9 @@
 //! `index.json`: the file that lists what an image layout has.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::path::Path;
 
-use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::entries::Entries;
@@ -14,69 +12,19 @@ use crate::{Descriptor, Error, Result};
 
 /// `index.json`, and every field of it. Of a store's own file the entries are [`Entries`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(deserialize = "M: List"))]
+#[serde(bound(deserialize = "M: Default + Deserialize<'de>"))]
 pub(crate) struct IndexJson<M = Vec<Descriptor>> {
     #[serde(rename = "schemaVersion")]
     pub(crate) schema_version: u64,
     #[serde(rename = "mediaType", default, skip_serializing_if = "Option::is_none")]
     pub(crate) media_type: Option<String>,
-    #[serde(default, deserialize_with = "list")]
+    #[serde(default, deserialize_with = "crate::json::list")]
     pub(crate) manifests: M,
     #[serde(flatten)]
     pub(crate) other: Map<String, Value>,
     /// It had entries that are no descriptors, and that are left out here.
     #[serde(skip)]
     pub(crate) is_lossy: bool,
-}
-
-/// What takes the entries, one after the other.
-pub(crate) trait List: Default {
-    fn add(&mut self, entry: Descriptor) -> serde_json::Result<()>;
-}
-
-impl List for Vec<Descriptor> {
-    fn add(&mut self, entry: Descriptor) -> serde_json::Result<()> {
-        self.push(entry);
-        Ok(())
-    }
-}
-
-impl List for Entries {
-    fn add(&mut self, entry: Descriptor) -> serde_json::Result<()> {
-        self.push(&serde_json::to_string(&entry)?);
-        Ok(())
-    }
-}
-
-/// A list that is there; `null` is how some tools write an empty one.
-fn list<'de, D: Deserializer<'de>, M: List>(deserializer: D) -> Result<M, D::Error> {
-    deserializer.deserialize_option(Manifests(PhantomData))
-}
-
-struct Manifests<M>(PhantomData<M>);
-
-impl<'de, M: List> Visitor<'de> for Manifests<M> {
-    type Value = M;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of descriptors")
-    }
-
-    fn visit_none<E>(self) -> Result<M, E> {
-        Ok(M::default())
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<M, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<M, A::Error> {
-        let mut list = M::default();
-        while let Some(entry) = entries.next_element()? {
-            list.add(entry).map_err(de::Error::custom)?;
-        }
-        Ok(list)
-    }
 }
 
 impl IndexJson {
@@ -117,7 +65,7 @@ impl IndexJson<Entries> {
     }
 }
 
-fn parse_up_to<M: List>(most: usize, path: &Path, bytes: &[u8]) -> Result<IndexJson<M>> {
+fn parse_up_to<M: Default + DeserializeOwned>(most: usize, path: &Path, bytes: &[u8]) -> Result<IndexJson<M>> {
     let why = |error| Error::document(path.display(), format!("not an index: {error}"));
     let index: IndexJson<M> = crate::json::read_up_to(most, bytes).map_err(why)?;
     if index.schema_version != 2 {

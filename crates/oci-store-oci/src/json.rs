@@ -34,6 +34,11 @@ const FIELDS: &[&str] = &[
     "urls",
 ];
 
+/// A list; `null` is how some tools write an empty one.
+pub(crate) fn list<'de, D: Deserializer<'de>, L: Default + Deserialize<'de>>(deserializer: D) -> Result<L, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// Reads a document of others.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     read_up_to(MAX_VALUES, bytes)
