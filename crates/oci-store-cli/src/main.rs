@@ -6,6 +6,7 @@ mod complete;
 mod context;
 mod failure;
 mod interrupt;
+mod listing;
 mod output;
 mod picture;
 mod progress;

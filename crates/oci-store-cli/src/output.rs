@@ -1,5 +1,6 @@
 //! What goes to stdout: data, and nothing else.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -78,9 +79,9 @@ fn unprintable(error: serde_json::Error) -> Failure {
 
 /// Text that a stranger may have written, for a terminal: nothing in it moves the cursor, or turns the direction of what
 /// follows.
-pub(crate) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)) {
-        return text.to_owned();
+        return text.into();
     }
     text.chars().map(|c| if c != '\n' && is_unprintable(c) { '\u{fffd}' } else { c }).collect()
 }

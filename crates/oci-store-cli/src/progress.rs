@@ -213,7 +213,7 @@ impl Shown {
         for (bar, blob) in self.blobs.iter().zip(lasting) {
             bar.set_length(blob.size);
             bar.set_position(blob.passed);
-            bar.set_message(crate::table::short_digest(&blob.blob.to_string()));
+            bar.set_message(crate::table::short_digest(&blob.blob.to_string()).into_owned());
         }
         self.all.tick();
     }

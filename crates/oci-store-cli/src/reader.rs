@@ -5,7 +5,7 @@ use std::io::Read;
 use oci_store::cas::VerifyReader;
 use oci_store::oci::questions;
 use oci_store::{
-    Checked, Descriptor, Destination, Digest, ExportOptions, Exported, ImageSource, Inventory, Layout, Outgoing,
+    Checked, Descriptor, Destination, Digest, Error, ExportOptions, Exported, ImageSource, Inventory, Layout, Outgoing,
     Progress, Reading, Ref, RefName, Result, Store, oci,
 };
 
@@ -35,8 +35,23 @@ impl Reader {
         }
     }
 
-    /// The refs whose names begin with `prefix`, by name; at most `limit`.
-    pub(crate) fn refs(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>> {
+    /// The first `most` refs whose names begin with `prefix`, by name.
+    pub(crate) fn refs(&self, prefix: &str, most: usize) -> Result<Vec<Listed>> {
+        let mut refs = Vec::new();
+        self.each_ref(prefix, most, &mut |found| {
+            refs.push(found);
+            Ok::<_, Error>(())
+        })?;
+        Ok(refs)
+    }
+
+    /// Visits the same, one after the other.
+    pub(crate) fn each_ref<E: From<Error>>(
+        &self,
+        prefix: &str,
+        most: usize,
+        visit: &mut dyn FnMut(Listed) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
         let store = match self {
             Self::Store(store) => store,
             Self::Folder(layout) => {
@@ -50,25 +65,21 @@ impl Reader {
                     })
                     .collect();
                 refs.sort_by(|a, b| a.name.cmp(&b.name));
-                refs.truncate(limit);
-                return Ok(refs);
+                return refs.into_iter().take(most).try_for_each(visit);
             }
         };
-        let mut refs = Vec::new();
-        let mut after: Option<RefName> = None;
+        let (mut after, mut left) = (None::<RefName>, most);
         loop {
-            let size = PAGE.min(limit - refs.len());
+            let size = PAGE.min(left);
             let page = store.refs(prefix, after.as_ref(), size)?;
-            let last = page.len() < size || page.len() + refs.len() == limit;
+            left -= page.len();
+            let is_last = page.len() < size || left == 0;
             after = page.last().map(|last| last.name.clone());
-            refs.extend(page.into_iter().map(|Ref { name, target, incomplete, updated, .. }| Listed {
-                name: name.to_string(),
-                target,
-                incomplete,
-                updated: Some(updated),
-            }));
-            if last {
-                return Ok(refs);
+            for Ref { name, target, incomplete, updated, .. } in page {
+                visit(Listed { name: name.to_string(), target, incomplete, updated: Some(updated) })?;
+            }
+            if is_last {
+                return Ok(());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Tables for people: as wide as they need, and on a terminal as wide as that, where it can be had.
 
-use std::fmt::Write as _;
-use std::io;
+use std::borrow::Cow;
+use std::{io, iter};
 
 use terminal_size::{Width, terminal_size_of};
 
@@ -10,67 +10,108 @@ const DIGITS: usize = 12;
 
 /// Rows in columns, each as wide as its widest cell, the last as it comes. Where stdout is a terminal too narrow for
 /// that, digests and media types are shortened: what is cut ends, or begins, with `…`.
-pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let most = terminal_size_of(io::stdout()).map(|(Width(width), _)| usize::from(width));
-    fitting(head, rows, most)
+pub(crate) fn table<const N: usize>(head: [&'static str; N], rows: &[[String; N]]) -> String {
+    let mut table = Table::new(head);
+    rows.iter().for_each(|row| table.push(row));
+    table.draw(true)
 }
 
-fn fitting<const N: usize>(head: [&str; N], rows: &[[String; N]], most: Option<usize>) -> String {
-    // A cell is one line, whatever a stranger has written into it.
-    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| cell.replace('\n', "\u{fffd}"))).collect();
-    let rows = rows.as_slice();
-    let fits = |rows: &[[String; N]]| {
-        most.is_none_or(|most| widths(head, rows).iter().sum::<usize>() + 2 * N.saturating_sub(1) <= most)
-    };
-    let shorten = |rows: &[[String; N]], by: fn(&str) -> String| -> Vec<[String; N]> {
-        rows.iter().map(|row| row.each_ref().map(|cell| by(cell))).collect()
-    };
-    if fits(rows) {
-        return drawn(head, rows);
+/// The same, row by row. There may be very many: a cell costs little more than its text.
+pub(crate) struct Table<const N: usize> {
+    head: [&'static str; N],
+    /// All cells, one behind the other, and where each ends.
+    text: String,
+    ends: Vec<usize>,
+}
+
+/// How a cell is shown.
+type Show = fn(&str) -> Cow<'_, str>;
+
+impl<const N: usize> Table<N> {
+    pub(crate) fn new(head: [&'static str; N]) -> Self {
+        Self { head, text: String::new(), ends: Vec::new() }
     }
-    let rows = shorten(rows, short_digest);
-    if fits(&rows) { drawn(head, &rows) } else { drawn(head, &shorten(&rows, short_type)) }
-}
 
-fn widths<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> [usize; N] {
-    let mut widths = head.map(str::len);
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+    pub(crate) fn push(&mut self, row: &[String; N]) {
+        for cell in row {
+            // A cell is one line, whatever a stranger has written into it.
+            let mut lines = cell.split('\n');
+            self.text.push_str(lines.next().unwrap_or_default());
+            for line in lines {
+                self.text.push('\u{fffd}');
+                self.text.push_str(line);
+            }
+            self.ends.push(self.text.len());
         }
     }
-    widths
+
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len() / N.max(1)
+    }
+
+    /// Its text, with or without the head.
+    pub(crate) fn draw(&self, with_head: bool) -> String {
+        let most = terminal_size_of(io::stdout()).map(|(Width(width), _)| usize::from(width));
+        self.fitting(most, with_head)
+    }
+
+    fn fitting(&self, most: Option<usize>, with_head: bool) -> String {
+        let shows: [Show; 3] = [|cell| cell.into(), short_digest, |cell| Cow::Owned(short_type(&short_digest(cell)))];
+        let [whole, _, shortest] = shows;
+        let fits = |show: &Show| {
+            most.is_none_or(|most| self.widths(*show).iter().sum::<usize>() + 2 * N.saturating_sub(1) <= most)
+        };
+        let show = if most.is_none() { whole } else { shows.into_iter().find(fits).unwrap_or(shortest) };
+        self.drawn(show, with_head)
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &str> {
+        let begins = [0].into_iter().chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| self.text.get(begin..*end).unwrap_or_default())
+    }
+
+    fn widths(&self, show: Show) -> [usize; N] {
+        let mut widths = self.head.map(str::len);
+        for (column, cell) in (0..N).cycle().zip(self.cells()) {
+            let width = width(&show(cell));
+            widths.get_mut(column).into_iter().for_each(|widest| *widest = width.max(*widest));
+        }
+        widths
+    }
+
+    fn drawn(&self, show: Show, with_head: bool) -> String {
+        let widths = self.widths(show);
+        let line = widths.iter().sum::<usize>() + 2 * N;
+        let mut text = String::with_capacity(line * (self.len() + 1));
+        let head = self.head.into_iter().filter(|_| with_head);
+        for ((column, widest), cell) in widths.iter().enumerate().cycle().zip(head.chain(self.cells())) {
+            let cell = show(cell);
+            text.push_str(&cell);
+            if column + 1 < N {
+                text.extend(iter::repeat_n(' ', widest - width(&cell) + 2));
+            } else {
+                text.truncate(text.trim_end_matches(' ').len());
+                text.push('\n');
+            }
+        }
+        text
+    }
 }
 
-fn drawn<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let widths = widths(head, rows);
-    let mut text = String::new();
-    let mut line = |cells: [&str; N]| {
-        for (cell, width) in cells.iter().zip(widths) {
-            let _ = write!(text, "{cell:width$}  ");
-        }
-        text.truncate(text.trim_end_matches(' ').len());
-        text.push('\n');
-    };
-    line(head);
-    for row in rows {
-        line(row.each_ref().map(String::as_str));
-    }
-    text
+fn width(cell: &str) -> usize {
+    if cell.is_ascii() { cell.len() } else { cell.chars().count() }
 }
 
 /// `sha256:0123456789ab…`; anything but a digest stays as it is.
-pub(crate) fn short_digest(cell: &str) -> String {
-    match cell.parse::<oci_store::Digest>() {
-        Ok(digest) => {
-            let encoded = digest.encoded();
-            match encoded.char_indices().nth(DIGITS) {
-                Some((at, _)) => format!("{}:{}…", digest.algorithm(), encoded.get(..at).unwrap_or(&encoded)),
-                None => cell.to_owned(),
-            }
-        }
-        Err(_) => cell.to_owned(),
-    }
+pub(crate) fn short_digest(cell: &str) -> Cow<'_, str> {
+    let short = || {
+        let digest: oci_store::Digest = cell.parse().ok()?;
+        let encoded = digest.encoded();
+        let (at, _) = encoded.char_indices().nth(DIGITS)?;
+        Some(format!("{}:{}…", digest.algorithm(), encoded.get(..at)?))
+    };
+    short().map_or(Cow::Borrowed(cell), Cow::Owned)
 }
 
 /// `…oci.image.layer.v1.tar`; anything but a media type of a vendor stays as it is.
@@ -90,19 +131,25 @@ mod tests {
         ["a:1".to_owned(), digest(), "application/vnd.oci.image.layer.v1.tar+gzip".to_owned()]
     }
 
+    fn fitting(most: Option<usize>) -> String {
+        let mut table = Table::new(["REF", "DIGEST", "TYPE"]);
+        table.push(&row());
+        table.fitting(most, true)
+    }
+
     #[test]
     fn what_is_no_terminal_gets_all() {
-        let text = fitting(["REF", "DIGEST", "TYPE"], &[row()], None);
+        let text = fitting(None);
         assert!(text.contains(&digest()) && text.contains("application/vnd.oci"), "{text}");
     }
 
     #[test]
     fn digests_are_shortened_first_and_types_next() {
-        let wide = fitting(["REF", "DIGEST", "TYPE"], &[row()], Some(200));
+        let wide = fitting(Some(200));
         assert!(wide.contains(&digest()), "{wide}");
-        let narrow = fitting(["REF", "DIGEST", "TYPE"], &[row()], Some(80));
+        let narrow = fitting(Some(80));
         assert!(narrow.contains("a:1  sha256:0123456789ab…  application/vnd.oci"), "{narrow}");
-        let narrower = fitting(["REF", "DIGEST", "TYPE"], &[row()], Some(60));
+        let narrower = fitting(Some(60));
         assert!(narrower.contains("sha256:0123456789ab…  …oci.image.layer.v1.tar+gzip\n"), "{narrower}");
         assert!(narrower.lines().all(|line| line.chars().count() <= 60), "{narrower}");
     }

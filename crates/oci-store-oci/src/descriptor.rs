@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use oci_spec::image::Platform;
@@ -71,16 +72,19 @@ impl<'de> Visitor<'de> for Fields {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Descriptor, A::Error> {
         let (mut media_type, mut digest, mut size) = (None, None, None);
-        let mut other = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
+        let (mut annotations, mut other) = (Vec::new(), Map::new());
+        while let Some(Field(key)) = map.next_key::<Field<'de>>()? {
+            match &*key {
                 "mediaType" => once("mediaType", &mut media_type, map.next_value()?)?,
                 "digest" => once("digest", &mut digest, map.next_value()?)?,
                 "size" => once("size", &mut size, map.next_value::<u64>()?)?,
-                _ => drop(other.insert(key, map.next_value()?)),
+                "annotations" => match map.next_value()? {
+                    Said::Texts(Texts(texts)) => annotations = texts,
+                    Said::Other(value) => drop(other.insert(key.into_owned(), value)),
+                },
+                _ => drop(other.insert(key.into_owned(), map.next_value()?)),
             }
         }
-        let annotations = take_annotations(&mut other);
         let size = size.ok_or_else(|| de::Error::missing_field("size"))?;
         // Sizes are int64 by the spec.
         if size > i64::MAX as u64 {
@@ -96,24 +100,57 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// Takes the annotations out of the fields, if they are what the spec says: texts.
-fn take_annotations(fields: &mut Map<String, Value>) -> Vec<(String, String)> {
-    let Some(Value::Object(found)) = fields.get_mut("annotations") else { return Vec::new() };
-    if found.is_empty() || !found.values().all(Value::is_string) {
-        return Vec::new();
+/// A key, as it stands in the text where it stands there as it is.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Field<'k>(#[serde(borrow)] Cow<'k, str>);
+
+/// What stands where annotations do.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    /// What the spec says.
+    Texts(Texts),
+    Other(Value),
+}
+
+/// Texts by key, each once, and at least one. They are made no map first: its nodes are larger than all the rest of a descriptor.
+struct Texts(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TextsVisitor)
     }
-    let text = |(key, value)| match value {
-        Value::String(text) => Some((key, text)),
-        _ => None,
-    };
-    let mut annotations: Vec<_> = std::mem::take(found).into_iter().filter_map(text).collect();
-    annotations.shrink_to_fit();
-    fields.remove("annotations");
-    if fields.is_empty() {
-        // A map that was emptied keeps its node, which is larger than all the rest of a descriptor.
-        *fields = Map::new();
+}
+
+struct TextsVisitor;
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Texts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("texts by key")
     }
-    annotations
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = map.next_entry::<String, String>()? {
+            texts.push(text);
+        }
+        if texts.is_empty() {
+            return Err(de::Error::invalid_length(0, &self));
+        }
+        texts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // Of a key that is there twice, the last one is meant, as in a map.
+        texts.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
+        Ok(Texts(texts))
+    }
 }
 
 fn once<T, E: de::Error>(name: &'static str, field: &mut Option<T>, value: T) -> Result<(), E> {
@@ -211,10 +248,12 @@ mod tests {
             r#","annotations":{"a":1,"b":"2"}"#,
             r#","annotations":null"#,
             r#","annotations":{}"#,
+            r#","annotations":["a",{"b":1.5}]"#,
         ] {
             let text = format!(r#"{{"mediaType":"m","digest":"{digest}","size":1{more}}}"#);
             let read: Descriptor = serde_json::from_str(&text).unwrap();
             assert_eq!(serde_json::to_string(&read).unwrap(), text);
+            assert_eq!(Descriptor::deserialize(serde_json::to_value(&read).unwrap()).unwrap(), read);
         }
     }
 

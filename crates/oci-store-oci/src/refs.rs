@@ -47,10 +47,9 @@ pub struct Ref {
 
 /// A ref's record, as JSON.
 #[derive(Serialize, Deserialize)]
-struct Record<'r> {
+struct Record<E> {
     /// As it stands in `index.json`, so that all of them can be written there as they are.
-    #[serde(borrow)]
-    entry: &'r RawValue,
+    entry: E,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
     generation: u64,
@@ -71,11 +70,9 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::document("record", error))
 }
 
-fn ref_of(data: &Data) -> Result<Ref> {
-    let Record { entry, incomplete, generation } = decode(data)?;
-    let target = serde_json::from_str(entry.get());
-    let target = target.map_err(|error| Error::document(format!("record {:?}", data.key), error))?;
-    Ok(Ref { name: data.key.parse()?, target: bare(target), incomplete, updated: data.updated, generation })
+fn ref_of(data: Data) -> Result<Ref> {
+    let Record { entry, incomplete, generation } = decode::<Record<Descriptor>>(&data)?;
+    Ok(Ref { name: data.key.parse()?, target: bare(entry), incomplete, updated: data.updated, generation })
 }
 
 pub(crate) fn generation(view: View<'_>) -> Result<u64> {
@@ -83,7 +80,7 @@ pub(crate) fn generation(view: View<'_>) -> Result<u64> {
 }
 
 pub(crate) fn get(view: View<'_>, name: &RefName) -> Result<Option<Ref>> {
-    view.data(Space::Store, REF, name.as_str())?.map(|data| ref_of(&data)).transpose()
+    view.data(Space::Store, REF, name.as_str())?.map(ref_of).transpose()
 }
 
 /// What `text` names (a ref, a digest, or the beginning of one), and whether that was let in with parts missing.
@@ -131,16 +128,15 @@ pub(crate) fn not_found(text: &str) -> Error {
 
 pub(crate) fn page(view: View<'_>, prefix: &str, after: Option<&RefName>, limit: usize) -> Result<Vec<Ref>> {
     let page = view.data_page(Space::Store, REF, prefix, after.map(RefName::as_str), limit)?;
-    page.iter().map(ref_of).collect()
+    page.into_iter().map(ref_of).collect()
 }
 
 /// All refs of one [name](RefName::base).
 pub(crate) fn of(view: View<'_>, name: &str) -> Result<Vec<Ref>> {
-    let mut found: Vec<Ref> =
-        view.data(Space::Store, REF, name)?.map(|data| ref_of(&data)).transpose()?.into_iter().collect();
+    let mut found: Vec<Ref> = view.data(Space::Store, REF, name)?.map(ref_of).transpose()?.into_iter().collect();
     for mark in [':', '@'] {
         each_record_of(view, REF, &format!("{name}{mark}"), &mut |data| {
-            let same = ref_of(&data)?;
+            let same = ref_of(data)?;
             if same.name.base() == name {
                 found.push(same);
             }
@@ -151,7 +147,7 @@ pub(crate) fn of(view: View<'_>, name: &str) -> Result<Vec<Ref>> {
 }
 
 pub(crate) fn each(view: View<'_>, visit: &mut dyn FnMut(Ref) -> Result<()>) -> Result<()> {
-    each_record(view, REF, &mut |data| visit(ref_of(&data)?))
+    each_record(view, REF, &mut |data| visit(ref_of(data)?))
 }
 
 /// What refs name, by name, then what is pinned, without a name.
@@ -183,7 +179,7 @@ pub(crate) fn each_entry(view: View<'_>, visit: &mut dyn FnMut(&str) -> Result<(
                 return Ok(());
             }
             visit(match kind {
-                REF => decode::<Record<'_>>(&data)?.entry.get(),
+                REF => decode::<Record<&RawValue>>(&data)?.entry.get(),
                 _ => decode::<&RawValue>(&data)?.get(),
             })?;
             named.extend(data.blob.filter(|_| has_referrers));
@@ -289,7 +285,7 @@ pub(crate) fn restore(
 /// Removes a ref; returns the generation, and what was there.
 pub(crate) fn remove(txn: &mut Txn<'_>, name: &RefName) -> Result<Option<(u64, Ref)>> {
     let Some(data) = txn.delete_data(Space::Store, REF, name.as_str(), Condition::Any)? else { return Ok(None) };
-    let old = ref_of(&data)?;
+    let old = ref_of(data)?;
     let generation = bury(txn, name.as_str(), &old.target.digest)?;
     Ok(Some((generation, old)))
 }

@@ -6,10 +6,10 @@ use oci_store::{BlobFilter, BlobInfo};
 use serde_json::json;
 
 use crate::args::Blobs;
-use crate::context::{Context, Shape};
+use crate::context::Context;
 use crate::failure::{Failure, Result, code};
+use crate::listing::{Listing, Look};
 use crate::output;
-use crate::table::table;
 
 /// Blobs fetched at once.
 const PAGE: usize = 1000;
@@ -43,39 +43,20 @@ pub(crate) fn list(context: &Context, args: &Blobs) -> Result<()> {
     };
     let store = context.store()?;
     let mut left = args.limit.unwrap_or(usize::MAX);
-    // Printed page by page: a store may have millions.
-    let mut head = true;
-    let mut json_open = false;
+    let look = Look {
+        head: ["DIGEST", "SIZE", "CREATED", "MEDIA TYPE"],
+        row,
+        name: |blob: &BlobInfo| blob.digest.to_string(),
+        json: to_json,
+    };
+    let mut listing = Listing::new(context, look);
     loop {
         let page = store.base().view(|view| view.blobs(&filter, after.as_ref(), PAGE.min(left)))?;
+        page.iter().try_for_each(|blob| listing.add(blob))?;
         left -= page.len();
         after = page.last().map(|blob| blob.digest.clone());
-        let done = page.len() < PAGE || left == 0;
-        match context.shape() {
-            Shape::Table => {
-                let rows: Vec<_> = page.iter().map(row).collect();
-                let text = table(["DIGEST", "SIZE", "CREATED", "MEDIA TYPE"], &rows);
-                let text = if head { &text } else { text.split_once('\n').map_or("", |(_, rows)| rows) };
-                output::print(&output::plain(text))?;
-                head = false;
-            }
-            Shape::Names => output::print(&page.iter().map(|blob| format!("{}\n", blob.digest)).collect::<String>())?,
-            Shape::Lines => output::print(&page.iter().map(|blob| format!("{}\n", to_json(blob))).collect::<String>())?,
-            Shape::Json => {
-                let mut text = String::new();
-                for blob in &page {
-                    text.push_str(if json_open { ",\n" } else { "[\n" });
-                    json_open = true;
-                    text.push_str(&to_json(blob).to_string());
-                }
-                if done {
-                    text.push_str(if json_open { "\n]\n" } else { "[]\n" });
-                }
-                output::print(&text)?;
-            }
-        }
-        if done {
-            return Ok(());
+        if page.len() < PAGE || left == 0 {
+            return listing.end();
         }
     }
 }

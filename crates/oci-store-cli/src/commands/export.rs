@@ -177,9 +177,10 @@ fn is_called_otherwise(path: &Path) -> bool {
 
 fn all(context: &Context, reader: &Reader) -> Result<Vec<Outgoing>> {
     let mut images = Vec::new();
-    for found in reader.refs("", usize::MAX)? {
+    reader.each_ref("", usize::MAX, &mut |found| {
         images.push(outgoing(&found)?);
-    }
+        Ok::<_, Failure>(())
+    })?;
     if images.is_empty() { Err(no_refs(context)?) } else { Ok(images) }
 }
 

@@ -5,23 +5,30 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::output::{self, Later};
+use crate::listing::{Listing, Look};
+use crate::output;
 use crate::reader::Listed;
 use crate::table::table;
 
 pub(crate) fn list(context: &Context, prefix: &str) -> Result<()> {
-    let reader = context.reader_if_any()?;
-    let refs = reader.map_or(Ok(Vec::new()), |reader| reader.refs(prefix, usize::MAX))?;
-    context.print_named("ref", &Later(|| refs.iter().map(to_json).collect::<Vec<_>>()), || {
-        let row = |found: &Listed| {
-            let incomplete = if found.incomplete { " (incomplete)" } else { "" };
-            let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
-            let set = found.updated.map_or_else(|| "-".to_owned(), output::ago);
-            [found.name.clone(), found.target.digest.to_string(), kind, set]
-        };
-        let rows: Vec<_> = refs.iter().map(row).collect();
-        table(["REF", "MANIFEST DIGEST", "TYPE", "SET"], &rows)
-    })
+    let look = Look {
+        head: ["REF", "MANIFEST DIGEST", "TYPE", "SET"],
+        row,
+        name: |found: &Listed| found.name.to_string(),
+        json: to_json,
+    };
+    let mut listing = Listing::new(context, look);
+    if let Some(reader) = context.reader_if_any()? {
+        reader.each_ref(prefix, usize::MAX, &mut |found| listing.add(&found))?;
+    }
+    listing.end()
+}
+
+fn row(found: &Listed) -> [String; 4] {
+    let incomplete = if found.incomplete { " (incomplete)" } else { "" };
+    let kind = format!("{}{incomplete}", short_type(&found.target.media_type));
+    let set = found.updated.map_or_else(|| "-".to_owned(), output::ago);
+    [found.name.clone(), found.target.digest.to_string(), kind, set]
 }
 
 fn to_json(found: &Listed) -> Value {
