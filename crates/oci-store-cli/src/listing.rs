@@ -10,9 +10,6 @@ use crate::table::Table;
 /// Rows of which a column is as wide as the widest of them.
 const ROWS: usize = 1 << 15;
 
-/// What is printed at once, in bytes.
-const PIECE: usize = 128 << 10;
-
 /// How a thing is shown in each shape.
 pub(crate) struct Look<T, const N: usize> {
     pub(crate) head: [&'static str; N],
@@ -52,7 +49,7 @@ impl<T, const N: usize> Listing<T, N> {
         if self.table.len() == ROWS {
             self.print_table()?;
         }
-        if self.text.len() >= PIECE {
+        if self.text.len() >= output::PIECE {
             output::print(&std::mem::take(&mut self.text))?;
         }
         Ok(())

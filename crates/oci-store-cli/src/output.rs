@@ -1,7 +1,7 @@
 //! What goes to stdout: data, and nothing else.
 
 use std::borrow::Cow;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oci_store::Digest;
@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Result, code};
 
+/// What is written at once, in bytes.
+pub(crate) const PIECE: usize = 128 << 10;
+
 /// Writes to stdout. A reader that has seen enough is not an error.
 pub(crate) fn print(text: &str) -> Result<()> {
     print_bytes(&mut text.as_bytes())
@@ -17,7 +20,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 pub(crate) fn print_bytes(bytes: &mut dyn Read) -> Result<()> {
     let mut out = io::stdout().lock();
-    let mut buffer = vec![0; 128 << 10];
+    let mut buffer = vec![0; PIECE];
     loop {
         // An error of the source is one of the source; one of stdout is not.
         let n = match bytes.read(&mut buffer) {
@@ -41,7 +44,9 @@ fn wrote(outcome: io::Result<()>) -> Result<()> {
 }
 
 pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<()> {
-    print(&(serde_json::to_string_pretty(value).map_err(unprintable)? + "\n"))
+    let mut out = BufWriter::with_capacity(PIECE, io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from);
+    wrote(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
 }
 
 /// A value for programs that is made only where one asks for it: of thousands of things it takes longer than to find them.

@@ -12,7 +12,7 @@ const FEW: usize = 3;
 
 /// For a ref that is not there: `; did you mean nginx:1.27? (`list` shows all refs)`.
 pub(crate) fn for_ref(context: &Context, name: &str) -> String {
-    let names = names(context);
+    let Some(names) = names(context) else { return "; `list` shows all refs".to_owned() };
     if names.is_empty() {
         return "; the store has no refs: `import` brings images".to_owned();
     }
@@ -52,11 +52,10 @@ fn completed(name: &str) -> String {
     if has_tag { brief.to_owned() } else { format!("{brief}:latest") }
 }
 
-/// From the folder alone: the error has been told, and nothing is to be waited for.
-fn names(context: &Context) -> Vec<String> {
-    let layout = context.path().ok().and_then(|path| Layout::open(path).ok());
-    let entries = layout.and_then(|layout| layout.with_limits(Limits::OWN).entries().ok()).unwrap_or_default();
-    entries.into_iter().filter_map(|entry| entry.name).collect()
+/// From the folder alone: the error has been told, and nothing is to be waited for. `None` if they can't be read.
+fn names(context: &Context) -> Option<Vec<String>> {
+    let layout = Layout::open(context.path().ok()?).ok()?.with_limits(Limits::OWN);
+    Some(layout.entries().ok()?.into_iter().filter_map(|entry| entry.name).collect())
 }
 
 /// The names that begin with this one, or differ from it in a few characters; the closest first.

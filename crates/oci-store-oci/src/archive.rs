@@ -182,7 +182,7 @@ impl ImageSource for Archive {
             Form::Both(index_json, items) => (index_json, Some(items)),
         };
         let bytes = self.read("index.json", *index_json, self.limits.index_json)?;
-        let entries = IndexJson::parse(&self.path_of("index.json"), &bytes)?.into_entries();
+        let entries = IndexJson::parse(&self.path_of("index.json"), &bytes, self.limits)?.into_entries();
         Ok(match items {
             Some(items) => docker::names(self, entries, items),
             None => entries,

@@ -6,6 +6,7 @@ use oci_store_cas::Digest;
 
 use crate::index_json::IndexJson;
 use crate::referrers::Referrers;
+use crate::source::Limits;
 use crate::source::{Entry, ImageSource};
 use crate::{Descriptor, Error, Result};
 
@@ -17,7 +18,7 @@ pub fn index_json(bytes: &[u8], own: bool) -> Result<(Vec<Entry>, Vec<u8>)> {
         let manifests = (0..manifests.len()).map(|place| manifests.get(place)).collect::<Result<_>>()?;
         IndexJson { schema_version, media_type, manifests, other, is_lossy }
     } else {
-        IndexJson::parse(path, bytes)?
+        IndexJson::parse(path, bytes, Limits::default())?
     };
     let written = serde_json::to_vec(&index).map_err(|error| Error::document("index.json", error))?;
     Ok((index.into_entries(), written))

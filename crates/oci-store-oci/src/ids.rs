@@ -9,6 +9,9 @@ use oci_store_cas::{Algorithm, Digest};
 pub(crate) struct Ids {
     /// SHA-256, as nearly all are, in their order: the number is the place.
     hashes: Vec<[u8; 32]>,
+    /// By [`head`], the first of those hashes that begins so, or would: what is looked for lies close to it, and to look
+    /// elsewhere costs more than to compare.
+    begins: Vec<u32>,
     /// What came in another order, or is of another algorithm. Numbered behind those.
     others: Vec<Digest>,
     other_ids: HashMap<Digest, usize>,
@@ -21,6 +24,10 @@ impl Ids {
         let hash = sha256(digest).filter(|_| self.others.is_empty())?;
         if self.hashes.last().is_some_and(|last| *last >= hash) {
             return None;
+        }
+        let place = u32::try_from(self.hashes.len()).ok()?;
+        if self.begins.len() <= head(&hash) {
+            self.begins.resize(head(&hash) + 1, place);
         }
         self.hashes.push(hash);
         Some(self.hashes.len() - 1)
@@ -41,22 +48,11 @@ impl Ids {
         sha256(digest).and_then(|hash| self.place(&hash)).or_else(|| self.other_ids.get(digest).copied())
     }
 
-    /// Hashes are spread evenly, so it is nearly known where one has to be: few are looked at, and those lie together.
     fn place(&self, hash: &[u8; 32]) -> Option<usize> {
-        let last = self.hashes.len().checked_sub(1)?;
-        let head = hash.iter().take(size_of::<u64>()).fold(0, |head: u64, byte| head << 8 | u64::from(*byte));
-        let near = usize::try_from((u128::from(head) * self.hashes.len() as u128) >> u64::BITS).ok()?;
-        let (mut low, mut high, mut step) = (near, near, 16);
-        while low > 0 && self.hashes.get(low).is_some_and(|found| found > hash) {
-            low = low.saturating_sub(step);
-            step *= 2;
-        }
-        while self.hashes.get(high).is_some_and(|found| found < hash) {
-            high += step;
-            step *= 2;
-        }
-        let place = self.hashes.get(low..=high.min(last))?.binary_search(hash).ok()?;
-        Some(low + place)
+        let begin = *self.begins.get(head(hash))? as usize;
+        let end = self.begins.get(head(hash) + 1).map_or(self.hashes.len(), |end| *end as usize);
+        let place = self.hashes.get(begin..end)?.binary_search(hash).ok()?;
+        Some(begin + place)
     }
 
     pub(crate) fn digest(&self, id: usize) -> Option<Digest> {
@@ -70,6 +66,12 @@ impl Ids {
     pub(crate) fn len(&self) -> usize {
         self.hashes.len() + self.others.len()
     }
+}
+
+/// The first two bytes: of a million hashes, sixteen begin alike.
+fn head(hash: &[u8; 32]) -> usize {
+    let [first, second, ..] = *hash;
+    usize::from(u16::from_be_bytes([first, second]))
 }
 
 fn sha256(digest: &Digest) -> Option<[u8; 32]> {
@@ -95,7 +97,7 @@ mod tests {
         for (id, digest) in [a, c, b, other, blake3, last].iter().enumerate() {
             assert_eq!((ids.find(digest), ids.digest(id).as_ref()), (Some(id), Some(digest)));
         }
-        // Far from where they would be, were they spread evenly.
+        // All in one place.
         let crowd = |ids: &mut Ids, first: u8| {
             let numbered =
                 |n: u16| Digest::from_raw(Algorithm::Sha256, &[&[first], &[0; 29][..], &n.to_be_bytes()].concat());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::entries::Entries;
-use crate::source::Entry;
+use crate::source::{Entry, Limits};
 use crate::{Descriptor, Error, Result};
 
 /// `index.json`, and every field of it. Of a store's own file the entries are [`Entries`].
@@ -33,8 +33,8 @@ impl IndexJson {
         Self { schema_version: 2, media_type, manifests, other: Map::new(), is_lossy: false }
     }
 
-    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        parse_up_to(crate::json::MAX_VALUES, path, bytes)
+    pub(crate) fn parse(path: &Path, bytes: &[u8], limits: Limits) -> Result<Self> {
+        parse_up_to(limits.values(), path, bytes)
     }
 
     /// What it lists, in its own order.

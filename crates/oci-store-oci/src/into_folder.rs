@@ -205,8 +205,9 @@ fn check_destination(to: &Path) -> Result<()> {
 /// Adds the images to the destination's `index.json`. The folder is locked.
 fn list(to: &Path, temporary: &Temporary, plan: &Plan, sync: bool) -> Result<()> {
     let path = to.join("index.json");
-    let before = match read_small(&path, Limits::default().index_json) {
-        Ok(bytes) => Some(IndexJson::parse(&path, &bytes)?),
+    let limits = Limits::default();
+    let before = match read_small(&path, limits.index_json) {
+        Ok(bytes) => Some(IndexJson::parse(&path, &bytes, limits)?),
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };

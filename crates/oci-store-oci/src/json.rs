@@ -12,8 +12,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// The most values that a document of others may have: each costs memory when it is read, and much more than its text.
-pub(crate) const MAX_VALUES: usize = 500_000;
+/// The most values that a document of others may have, as [for `index.json`](crate::Limits::values).
+const MAX_VALUES: usize = 500_000;
 
 /// The fields that parsers look for.
 const FIELDS: &[&str] = &[

@@ -124,7 +124,7 @@ impl ImageSource for Layout {
             }
             bytes = read_small(&path, self.limits.index_json)?;
         }
-        Ok(IndexJson::parse(&path, &bytes)?.into_entries())
+        Ok(IndexJson::parse(&path, &bytes, self.limits)?.into_entries())
     }
 
     fn fetch(&self, descriptor: &Descriptor) -> Result<Option<Box<dyn Content + '_>>> {

@@ -101,7 +101,7 @@ pub(crate) fn remove(store: &Store, layout: &Layout, taken: &Taken) -> Result<()
     // It may have become one meanwhile.
     check_no_store(layout)?;
     let path = folder.join("index.json");
-    let mut index = IndexJson::parse(&path, &read_small(&path, layout.limits().index_json)?)?;
+    let mut index = IndexJson::parse(&path, &read_small(&path, layout.limits().index_json)?, layout.limits())?;
     let before = index.manifests.len();
     let mut left = Left { layout, seen: HashSet::new(), digests: HashSet::new(), is_unsure: false };
     index.manifests = left.entries(index.manifests, taken);

@@ -124,13 +124,20 @@ impl<S: ImageSource + ?Sized> ImageSource for &S {
 pub struct Limits {
     /// Of a manifest, and of an index that is a blob.
     pub manifest: u64,
-    /// Of `index.json`.
+    /// Of `index.json`, which may have a value for each 64 bytes of that.
     pub index_json: u64,
 }
 
 impl Limits {
     /// What a store reads of its own. Limits beyond these let in what a store can't work with.
     pub const OWN: Self = Self { manifest: 64 << 20, index_json: 1 << 30 };
+
+    /// How many values an `index.json` may have: each costs memory when it is read, and much more than its text. An entry has
+    /// six or more.
+    pub(crate) fn values(self) -> usize {
+        const BYTES: u64 = 64;
+        usize::try_from(self.index_json / BYTES).unwrap_or(usize::MAX)
+    }
 }
 
 /// For what comes from others: 4 MiB a manifest, as registries have it, and 32 MiB for `index.json`.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::args::{Differ, Find};
 use crate::context::Context;
 use crate::failure::{Failure, Result, code};
-use crate::output::{self, Later};
+use crate::listing::{Listing, Look};
+use crate::output;
 use crate::table::table;
 
 pub(crate) fn find(context: &Context, args: Find) -> Result<()> {
@@ -28,14 +29,18 @@ pub(crate) fn find(context: &Context, args: Find) -> Result<()> {
         blob: args.layer.map(|text| context.digest(&store, &text)).transpose()?,
     };
     let found = store.search(&query)?;
-    let json = |found: &FoundRef| json!({ "ref": found.name, "digest": found.digest, "size": found.size.bytes, "updated": found.updated });
-    context.print_named("ref", &Later(|| found.refs.iter().map(json).collect::<Vec<_>>()), || {
-        let row = |found: &FoundRef| {
+    let look = Look {
+        head: ["REF", "DIGEST", "SIZE", "SET"],
+        row: |found: &FoundRef| {
             let size = format!("{:>10}", output::size(found.size.bytes));
             [found.name.clone(), found.digest.to_string(), size, output::ago(found.updated)]
-        };
-        table(["REF", "DIGEST", "SIZE", "SET"], &found.refs.iter().map(row).collect::<Vec<_>>())
-    })?;
+        },
+        name: |found: &FoundRef| found.name.clone(),
+        json: |found: &FoundRef| json!({ "ref": found.name, "digest": found.digest, "size": found.size.bytes, "updated": found.updated }),
+    };
+    let mut listing = Listing::new(context, look);
+    found.refs.iter().try_for_each(|found| listing.add(found))?;
+    listing.end()?;
     let unread = found.unread.iter().map(|(name, why)| Failure::new(code::ERROR, format!("{name}: not known: {why}")));
     Failure::all(unread.collect())
 }

@@ -85,7 +85,7 @@ impl<'s> Received<'s> {
         if let Some(bytes) = &documents.oci_layout {
             check_version(&self.path.join("oci-layout"), bytes)?;
         }
-        let entries = IndexJson::parse(&self.path.join("index.json"), &index_json)?.into_entries();
+        let entries = IndexJson::parse(&self.path.join("index.json"), &index_json, self.limits)?.into_entries();
         self.entries = match items {
             Some(items) => docker::names(&self, entries, &items),
             None => entries,

@@ -104,7 +104,7 @@ impl Store {
                 && query.blob.as_ref().is_none_or(has)
                 && query.media_type.as_ref().is_none_or(is_of_type)
             {
-                candidates.push(Candidate { found: FoundRef { name, digest, size, updated }, record, parts });
+                candidates.push(Candidate { found: FoundRef { name, digest, size, updated }, record, id });
             }
         }
         if query.annotations.is_empty() && query.labels.is_empty() && query.platform.is_none() {
@@ -120,10 +120,12 @@ impl Store {
         let next = AtomicUsize::new(0);
         let verdicts = Mutex::new(vec![Ok(false); candidates.len()]);
         side_by_side(threads, || {
+            let mut walker = graph.walker();
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(candidate) = candidates.get(at) else { return };
-                let verdict = self.is_wanted(query, graph, candidate).map_err(|error| error.to_string());
+                let parts = walker.parts(candidate.id);
+                let verdict = self.is_wanted(query, graph, candidate, &parts).map_err(|error| error.to_string());
                 let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
                 verdicts.get_mut(at).into_iter().for_each(|at| at.clone_from(&verdict));
             }
@@ -140,10 +142,10 @@ impl Store {
         Ok(answer)
     }
 
-    fn is_wanted(&self, query: &Query, graph: &Graph, candidate: &Candidate) -> Result<bool> {
+    fn is_wanted(&self, query: &Query, graph: &Graph, candidate: &Candidate, parts: &[Id]) -> Result<bool> {
         let mut said = Said::default();
-        let blobs = || candidate.parts.iter().filter_map(|id| Some((*id, graph.blobs.get(*id)?)));
-        let named = |id, blob: &Blob| Some(Descriptor::new(graph.media_type(blob), graph.digest(id)?, blob.size?));
+        let blobs = || parts.iter().filter_map(|id| Some((*id, graph.blobs.get(*id)?)));
+        let named = |id, blob: &Blob| Some(Descriptor::new(graph.media_type(blob), graph.digest(id)?, blob.size()?));
         let source = self.as_source();
         if !query.annotations.is_empty() || query.platform.is_some() {
             let entry = serde_json::from_slice::<Record>(&candidate.record).ok();
@@ -183,7 +185,7 @@ struct Candidate {
     found: FoundRef,
     /// Its record, if that may tell.
     record: Vec<u8>,
-    parts: Vec<Id>,
+    id: Id,
 }
 
 /// What of a ref's record matters here.

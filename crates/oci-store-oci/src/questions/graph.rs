@@ -1,7 +1,7 @@
-//! All blobs and what keeps what, in memory: for questions about the whole store. A blob costs about 70 bytes, and an edge 8.
+//! All blobs and what keeps what, in memory: for questions about the whole store. A blob costs about 50 bytes, and an edge 4.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use oci_store_base::{BlobInfo, LeaseInfo, Link, View};
 use oci_store_cas::Digest;
@@ -14,13 +14,27 @@ pub(super) type Id = usize;
 
 #[derive(Debug)]
 pub(super) struct Blob {
-    /// In bytes; `None`: it is not there.
-    pub(super) size: Option<u64>,
+    /// In bytes; of what is not there, [`NOT_THERE`].
+    size: u64,
     /// Its place among the graph's media types.
     media_type: u32,
     /// A bit for the code of each role that it has to a parent.
     pub(super) roles: u8,
     pub(super) is_document: bool,
+}
+
+/// More than any blob has.
+const NOT_THERE: u64 = u64::MAX;
+
+impl Blob {
+    fn new(size: u64, media_type: u32) -> Self {
+        Self { size, media_type, roles: 0, is_document: false }
+    }
+
+    /// In bytes; `None`: it is not there.
+    pub(super) fn size(&self) -> Option<u64> {
+        (self.size != NOT_THERE).then_some(self.size)
+    }
 }
 
 /// A ref, or a pin.
@@ -48,6 +62,16 @@ pub(super) struct Graph {
 impl Graph {
     /// Reads all rows of blobs and edges, one after the other, and what the refs and pins name.
     pub(super) fn load(view: View<'_>) -> Result<Self> {
+        let mut graph = Self::without_roots(view)?;
+        refs::each_root(view, &mut |name, digest| {
+            let target = graph.id(&digest);
+            graph.roots.push(Root { name, target });
+        })?;
+        Ok(graph)
+    }
+
+    /// The same, but for what refs and pins name.
+    pub(super) fn without_roots(view: View<'_>) -> Result<Self> {
         let mut graph = Self { media_types: vec![String::new()], ..Self::default() };
         let mut types = HashMap::from([(String::new(), 0)]);
         let mut add = |graph: &mut Self, blob: BlobInfo| {
@@ -56,7 +80,7 @@ impl Graph {
                 graph.media_types.push(new.clone());
                 u32::try_from(next).unwrap_or_default()
             });
-            graph.blobs.push(Blob { size: Some(blob.size), media_type, roles: 0, is_document: false });
+            graph.blobs.push(Blob::new(blob.size, media_type));
         };
         let mut rare = Vec::new();
         view.each_blob(None, &mut |blob| {
@@ -70,35 +94,41 @@ impl Graph {
             graph.ids.id(&blob.digest);
             add(&mut graph, blob);
         }
+        let mut about = Vec::new();
         view.each_edges(&mut |parent, found| {
             let parent = graph.id(&parent);
             if let Some(known) = graph.blobs.get_mut(parent) {
                 known.is_document = true;
             }
+            let mut parts = Vec::new();
             for edge in found.edges {
                 let child = graph.id(&edge.child);
                 let Some(known) = graph.blobs.get_mut(child) else { continue };
                 known.roles |= 1_u8.checked_shl(edge.role.into()).unwrap_or_default();
                 match edge.link {
                     // Nothing is kept by what it follows if that is not there.
-                    Link::Follows if known.size.is_none() => {}
-                    Link::Follows => graph.about.add(child, parent),
-                    _ => graph.parts.add(parent, child),
+                    Link::Follows if known.size().is_none() => {}
+                    Link::Follows => about.push((child, parent)),
+                    _ => parts.push(child),
                 }
             }
+            graph.parts.add(parent, parts);
             Ok(ControlFlow::Continue(()))
         })?;
-        refs::each_root(view, &mut |name, digest| {
-            let target = graph.id(&digest);
-            graph.roots.push(Root { name, target });
-        })?;
+        graph.parts.sort();
+        about.sort_unstable();
+        for same in about.chunk_by(|(a, _), (b, _)| a == b) {
+            let from = same.first().map_or(0, |(subject, _)| *subject);
+            graph.about.add(from, same.iter().map(|(_, referrer)| *referrer));
+        }
         Ok(graph)
     }
 
-    fn id(&mut self, digest: &Digest) -> Id {
+    /// The number of a blob, which is added if it is not there.
+    pub(super) fn id(&mut self, digest: &Digest) -> Id {
         let id = self.ids.id(digest);
         if self.blobs.len() <= id {
-            self.blobs.push(Blob { size: None, media_type: 0, roles: 0, is_document: false });
+            self.blobs.push(Blob::new(NOT_THERE, 0));
         }
         id
     }
@@ -130,9 +160,7 @@ impl Graph {
         let mut held = vec![0; self.blobs.len()];
         let mut walker = self.walker();
         for target in targets {
-            for id in walker.reach(&[target]) {
-                held.get_mut(id).into_iter().for_each(|count| *count += 1);
-            }
+            walker.each(&[target], &mut |id| held.get_mut(id).into_iter().for_each(|count| *count += 1));
         }
         held
     }
@@ -142,34 +170,32 @@ impl Graph {
     }
 }
 
-/// Lists of numbers, one for each number, all in one piece of memory.
+/// Lists of numbers, for some numbers one, all in one piece of memory.
 #[derive(Debug, Default)]
 struct Links {
-    /// Of each, where its list begins, counted from 1; 0 is an empty one.
-    first: Vec<u32>,
-    /// A number, and where its list goes on.
-    all: Vec<(u32, u32)>,
+    /// Whose each list is, and where it lies; by number, once they are [sorted](Self::sort).
+    lists: Vec<(u32, Range<u32>)>,
+    all: Vec<u32>,
 }
 
 impl Links {
-    /// Puts `to` before all others in the list of `from`.
-    fn add(&mut self, from: Id, to: Id) {
-        if self.first.len() <= from {
-            self.first.resize(from + 1, 0);
-        }
-        if let (Some(first), Ok(to)) = (self.first.get_mut(from), u32::try_from(to)) {
-            self.all.push((to, *first));
-            *first = u32::try_from(self.all.len()).unwrap_or_default();
-        }
+    /// Adds the list of a number that has none yet.
+    fn add(&mut self, from: Id, to: impl IntoIterator<Item = Id>) {
+        let place = |all: &[u32]| u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let begin = place(&self.all);
+        self.all.extend(to.into_iter().filter_map(|to| u32::try_from(to).ok()));
+        self.lists.extend(u32::try_from(from).ok().map(|from| (from, begin..place(&self.all))));
+    }
+
+    fn sort(&mut self) {
+        self.lists.sort_unstable_by_key(|(from, _)| *from);
     }
 
     fn of(&self, from: Id) -> impl Iterator<Item = Id> {
-        let mut next = self.first.get(from).copied().unwrap_or_default();
-        std::iter::from_fn(move || {
-            let (to, after) = self.all.get((next as usize).checked_sub(1)?)?;
-            next = *after;
-            Some(*to as usize)
-        })
+        let at = u32::try_from(from).ok().and_then(|from| self.lists.binary_search_by_key(&from, |list| list.0).ok());
+        let list = at.and_then(|at| self.lists.get(at)).map(|(_, list)| list.start as usize..list.end as usize);
+        let list = list.and_then(|list| self.all.get(list)).unwrap_or_default();
+        list.iter().map(|to| *to as usize)
     }
 }
 
@@ -185,27 +211,41 @@ pub(super) struct Walker<'g> {
 impl Walker<'_> {
     /// All that is kept by `from`, each blob once, those too that are not there.
     pub(super) fn reach(&mut self, from: &[Id]) -> Vec<Id> {
-        self.walk(from, true)
+        let mut reached = Vec::new();
+        self.each(from, &mut |id| reached.push(id));
+        reached
+    }
+
+    /// The same, one after the other.
+    pub(super) fn each(&mut self, from: &[Id], visit: &mut dyn FnMut(Id)) {
+        self.walk(from, true, visit);
+    }
+
+    /// Whether the last walk came by.
+    pub(super) fn has_seen(&self, id: Id) -> bool {
+        self.seen.get(id) == Some(&self.walk)
     }
 
     /// All that an image consists of, without what is about it.
     pub(super) fn parts(&mut self, image: Id) -> Vec<Id> {
-        self.walk(&[image], false)
+        let mut parts = Vec::new();
+        self.walk(&[image], false, &mut |id| parts.push(id));
+        parts
     }
 
-    fn walk(&mut self, from: &[Id], with_about: bool) -> Vec<Id> {
+    fn walk(&mut self, from: &[Id], with_about: bool, visit: &mut dyn FnMut(Id)) {
         self.walk += 1;
-        let mut reached = Vec::new();
         let mut stack = from.to_vec();
         while let Some(id) = stack.pop() {
             let Some(seen) = self.seen.get_mut(id).filter(|seen| **seen != self.walk) else { continue };
             *seen = self.walk;
-            reached.push(id);
-            stack.extend(self.graph.parts.of(id));
+            visit(id);
+            if self.graph.blobs.get(id).is_some_and(|blob| blob.is_document) {
+                stack.extend(self.graph.parts.of(id));
+            }
             if with_about {
                 stack.extend(self.graph.about.of(id));
             }
         }
-        reached
     }
 }

@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use oci_store_cas::Digest;
 
 use crate::document::Role;
-use crate::{Result, Store};
+use crate::{Result, Store, refs};
 
-use super::graph::{Graph, Id};
+use super::graph::{Blob, Graph, Id};
 use super::usage::Amount;
 
 /// A store in numbers.
@@ -44,38 +44,38 @@ impl Store {
     pub fn stats(&self) -> Result<Stats> {
         // Before the rows: what is published meanwhile has a ref then.
         let leases = self.base().look_at_leases()?;
-        let (graph, mut pending) = self.base().view(|view| {
-            let mut pending = Vec::new();
-            view.each_pending(None, &mut |digest, size| {
-                pending.push((digest, size));
-                Ok(ControlFlow::Continue(()))
-            })?;
-            Ok::<_, crate::Error>((Graph::load(view)?, pending))
-        })?;
         let mut stats = Stats {
-            refs: graph.roots.iter().filter(|root| root.name.is_some()).count() as u64,
-            pins: graph.roots.iter().filter(|root| root.name.is_none()).count() as u64,
             leases: leases.iter().filter(|lease| lease.live).count() as u64,
             index: self.base().index_name()?,
             index_size: self.base().index_size()?,
             ..Stats::default()
         };
-        let size = |id: &Id| graph.blobs.get(*id).and_then(|blob| blob.size);
+        let (graph, mut targets, mut pending) = self.base().view(|view| {
+            let mut graph = Graph::without_roots(view)?;
+            let (mut targets, mut pending) = (Vec::new(), Vec::new());
+            refs::each_root(view, &mut |name, digest| {
+                targets.push(graph.id(&digest));
+                *if name.is_some() { &mut stats.refs } else { &mut stats.pins } += 1;
+            })?;
+            view.each_pending(None, &mut |digest, size| {
+                pending.push((digest, size));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok::<_, crate::Error>((graph, targets, pending))
+        })?;
+        let size = |id: Id| graph.blobs.get(id).and_then(Blob::size);
         let mut walker = graph.walker();
-        let mut targets: Vec<Id> = graph.roots.iter().map(|root| root.target).collect();
         targets.sort_unstable();
         targets.dedup();
         for target in &targets {
-            let whole: u64 = walker.reach(&[*target]).iter().filter_map(size).fold(0, u64::saturating_add);
+            let mut whole = 0_u64;
+            walker.each(&[*target], &mut |id| whole = whole.saturating_add(size(id).unwrap_or_default()));
             stats.images += whole;
         }
         targets.extend(graph.leased(&leases));
-        let mut is_kept = vec![false; graph.blobs.len()];
-        for id in walker.reach(&targets) {
-            is_kept.get_mut(id).into_iter().for_each(|kept| *kept = true);
-        }
-        for (blob, is_kept) in graph.blobs.iter().zip(is_kept) {
-            let Some(size) = blob.size else { continue };
+        walker.each(&targets, &mut |_| {});
+        for (id, blob) in graph.blobs.iter().enumerate() {
+            let Some(size) = blob.size() else { continue };
             stats.blobs += size;
             if blob.is_document {
                 stats.documents += size;
@@ -83,7 +83,7 @@ impl Store {
             if blob.roles & (1 << Role::Layer.code()) != 0 {
                 stats.layers += size;
             }
-            if !is_kept {
+            if !walker.has_seen(id) {
                 stats.garbage += size;
             }
         }
@@ -92,7 +92,7 @@ impl Store {
         let leased: HashSet<&Digest> = named(true).collect();
         let known: HashSet<Digest> = pending.iter().map(|(digest, _)| digest.clone()).collect();
         for digest in named(false).collect::<HashSet<_>>() {
-            let has_row = graph.find(digest).is_some_and(|id| size(&id).is_some());
+            let has_row = graph.find(digest).is_some_and(|id| size(id).is_some());
             if !has_row && !known.contains(digest) {
                 pending.extend(self.base().cas().size(digest)?.map(|size| (digest.clone(), size)));
             }

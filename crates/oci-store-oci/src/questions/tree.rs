@@ -9,7 +9,7 @@ use crate::media_type::is_document;
 use crate::source::{ImageSource, read_document};
 use crate::{Descriptor, Result, Store, refs};
 
-use super::graph::Graph;
+use super::graph::{Blob, Graph};
 use super::{about, config};
 
 /// What a node is to the one above it.
@@ -75,7 +75,7 @@ impl Planter<'_> {
             platform: descriptor.platform().as_ref().map(config::platform_text),
             part,
             sharers: id.and_then(|id| self.others.get(id)).copied().unwrap_or_default(),
-            missing: blob.is_none_or(|blob| blob.size.is_none()),
+            missing: blob.and_then(Blob::size).is_none(),
             unreadable: None,
             repeated: false,
             below: Vec::new(),

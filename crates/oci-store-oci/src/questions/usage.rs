@@ -9,7 +9,7 @@ use oci_store_cas::Digest;
 use crate::document::Role;
 use crate::{Error, RefName, Result, Store};
 
-use super::graph::{Blob, Graph, Id};
+use super::graph::{Blob, Graph, Id, Root};
 
 /// Some blobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Amount {
 
     pub(super) fn of<'b>(blobs: impl Iterator<Item = &'b Blob>) -> Self {
         let mut amount = Self::default();
-        blobs.filter_map(|blob| blob.size).for_each(|size| amount += size);
+        blobs.filter_map(Blob::size).for_each(|size| amount += size);
         amount
     }
 }
@@ -106,7 +106,7 @@ impl Store {
     pub fn usage(&self, names: &[RefName], shares: bool) -> Result<Usage> {
         // Before the rows: what is published meanwhile has a ref then.
         let leases = self.base().look_at_leases()?;
-        let graph = self.base().view(Graph::load)?;
+        let mut graph = self.base().view(Graph::load)?;
         let is_known = |name: &&RefName| graph.roots.iter().any(|root| root.name.as_deref() == Some(name.as_str()));
         if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
             return Err(Error::RefNotFound(unknown.to_string()));
@@ -114,17 +114,17 @@ impl Store {
         let is_asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked.as_str() == name);
         let held = Held::new(&graph, &leases, &is_asked);
         let mut usage = Usage::default();
-        for image in &held.images {
-            let total = Amount::of(image.reached.iter().filter_map(|id| graph.blobs.get(*id)));
-            let alone = image.reached.iter().filter(|id| held.all.get(**id) == Some(&1));
-            let unique = Amount::of(alone.filter_map(|id| graph.blobs.get(*id)));
-            let digest = graph.digest(image.target);
-            for name in &image.asked {
-                let digest = digest.clone().ok_or_else(|| Error::RefNotFound(name.clone()))?;
-                usage.images.push(ImageUsage { name: name.clone(), digest, total, unique });
-            }
+        let mut walker = graph.walker();
+        let mut amounts = HashMap::new();
+        for image in held.images.iter().filter(|image| image.asked > 0) {
+            let reached = walker.reach(&[image.target]);
+            let alone = reached.iter().filter(|id| held.all.get(**id) == Some(&1));
+            let blob = |id: &Id| graph.blobs.get(*id);
+            amounts.insert(
+                image.target,
+                (Amount::of(reached.iter().filter_map(blob)), Amount::of(alone.filter_map(blob))),
+            );
         }
-        usage.images.sort_by(|a, b| a.name.cmp(&b.name));
         let asked = |id: &Id| held.asked.get(*id).is_some_and(|count| *count > 0);
         let blob = |id: Id| graph.blobs.get(id);
         usage.total = Amount::of((0..graph.blobs.len()).filter(asked).filter_map(blob));
@@ -133,6 +133,13 @@ impl Store {
         if shares {
             usage.shares = held.shares(&graph);
         }
+        for Root { name, target } in std::mem::take(&mut graph.roots) {
+            let amounts = amounts.get(&target).copied().zip(graph.digest(target));
+            if let (Some(name), Some(((total, unique), digest))) = (name.filter(|name| is_asked(name)), amounts) {
+                usage.images.push(ImageUsage { name, digest, total, unique });
+            }
+        }
+        usage.images.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(usage)
     }
 }
@@ -142,10 +149,8 @@ struct Image {
     target: Id,
     /// How many refs and pins.
     roots: u32,
-    /// The names of the refs that were asked about.
-    asked: Vec<String>,
-    /// All that it keeps.
-    reached: Vec<Id>,
+    /// How many of the refs were asked about.
+    asked: u32,
 }
 
 /// Which blobs are held by how many.
@@ -163,12 +168,12 @@ impl Held {
         let mut by_target: HashMap<Id, usize> = HashMap::new();
         for root in &graph.roots {
             let at = *by_target.entry(root.target).or_insert_with(|| {
-                images.push(Image { target: root.target, roots: 0, asked: Vec::new(), reached: Vec::new() });
+                images.push(Image { target: root.target, roots: 0, asked: 0 });
                 images.len() - 1
             });
             if let Some(image) = images.get_mut(at) {
                 image.roots += 1;
-                image.asked.extend(root.name.clone().filter(|name| is_asked(name)));
+                image.asked += u32::from(root.name.as_deref().is_some_and(is_asked));
             }
         }
         let (mut all, mut asked) = (vec![0; graph.blobs.len()], vec![0; graph.blobs.len()]);
@@ -178,31 +183,27 @@ impl Held {
             }
         };
         let mut walker = graph.walker();
-        for image in &mut images {
-            image.reached = walker.reach(&[image.target]);
-            let names = u32::try_from(image.asked.len()).unwrap_or(u32::MAX);
-            for id in &image.reached {
-                add(&mut all, *id, image.roots);
-                add(&mut asked, *id, names);
-            }
+        for image in &images {
+            walker.each(&[image.target], &mut |id| {
+                add(&mut all, id, image.roots);
+                add(&mut asked, id, image.asked);
+            });
         }
-        for id in walker.reach(&graph.leased(leases)) {
-            add(&mut all, id, 1);
-        }
+        walker.each(&graph.leased(leases), &mut |id| add(&mut all, id, 1));
         Self { images, all, asked }
     }
 
     /// Groups the blobs that were asked about by who has them.
     fn shares(&self, graph: &Graph) -> Vec<Share> {
         let mut images_of: Vec<Vec<usize>> = vec![Vec::new(); graph.blobs.len()];
+        let mut walker = graph.walker();
         for (at, image) in self.images.iter().enumerate() {
-            for id in &image.reached {
-                images_of.get_mut(*id).into_iter().for_each(|images| images.push(at));
-            }
+            walker
+                .each(&[image.target], &mut |id| images_of.get_mut(id).into_iter().for_each(|images| images.push(at)));
         }
         let mut groups: HashMap<&[usize], Vec<SharedBlob>> = HashMap::new();
         for (id, (blob, images)) in graph.blobs.iter().zip(&images_of).enumerate() {
-            if let (Some(size), Some(1..)) = (blob.size, self.asked.get(id)) {
+            if let (Some(size), Some(1..)) = (blob.size(), self.asked.get(id)) {
                 let role = (0..8).filter(|code| blob.roles & (1 << code) != 0).find_map(Role::from_code);
                 let role = role.or(blob.is_document.then_some(Role::Manifest));
                 let blob = graph.digest(id).map(|digest| SharedBlob { digest, size, role });

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use oci_store_oci::media_type::MANIFEST;
-use oci_store_oci::{Descriptor, Error, ImageSource, Layout};
+use oci_store_oci::{Descriptor, Error, ImageSource, Layout, Limits};
 use serde_json::json;
 
 use crate::common::{Bench, assert_sound, benches, failure, import, import_all, path_of, seen};
@@ -242,4 +242,25 @@ fn not_a_layout() {
     // What some tools leave away, and what `umoci init` writes.
     fs::write(dir.path().join("index.json"), r#"{"schemaVersion":2,"manifests":null}"#).unwrap();
     assert_eq!(Layout::open(dir.path()).unwrap().entries().unwrap(), []);
+}
+
+#[test]
+fn how_much_an_index_json_may_list_is_what_the_limits_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = digest(b"many");
+    let entry = |n: usize| {
+        format!(
+            r#"{{"mediaType":"m","digest":"{digest}","size":4,"annotations":{{"org.opencontainers.image.ref.name":"image-{n}"}}}}"#
+        )
+    };
+    // Less than 32 MiB, and more values than that may have.
+    let entries = (0..100_000).map(entry).collect::<Vec<_>>().join(",");
+    std::fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    std::fs::write(folder.path().join("index.json"), format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#))
+        .unwrap();
+    let layout = Layout::open(folder.path()).unwrap();
+    let refused = layout.entries().unwrap_err().to_string();
+    assert!(refused.contains("too many values"), "{refused}");
+    let layout = Layout::open(folder.path()).unwrap().with_limits(Limits::OWN);
+    assert_eq!(layout.entries().unwrap().len(), 100_000);
 }
