@@ -221,7 +221,7 @@ impl Store {
                 let found = unreached(gc.txn.view(), roots, None, usize::MAX)?;
                 gc.these(&found, usize::MAX, &mut total)?;
             }
-            while let (_, true) = gc.pass(&[], usize::MAX, &mut total)? {}
+            while gc.all(CHUNK, &mut total)? {}
             total = gc.pending(&mut pending)?;
             Err::<(), _>(Outcome::Would(total))
         });

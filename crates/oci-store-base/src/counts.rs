@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use oci_store_index::{ReadTxn, Result, WriteTxn};
 
+use crate::View;
 use crate::schema::{self, COUNT};
 
 /// By the beginning of their keys, how many rows came or went, or how many there are.
@@ -66,6 +67,12 @@ pub(crate) fn begin(txn: &mut dyn WriteTxn) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// About how many blobs there are; 0 if nobody knows.
+pub(crate) fn blobs(view: View<'_>) -> Result<usize> {
+    let count = known(view.0, &[COUNT, schema::BLOB])?;
+    Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default())
 }
 
 /// What a row counts; `None` if it is not there, or has another length than those that are written here.

@@ -102,6 +102,19 @@ impl<'s, 'x, 't> Gc<'s, 'x, 't> {
         Ok((last.map(|digest| Todo::Dirty(schema::of_digest(schema::DIRTY, digest))), removed))
     }
 
+    /// Decides about all dirty blobs, `limit` at a time; says whether anything was removed.
+    pub(crate) fn all(&mut self, limit: usize, total: &mut Collected) -> Result<bool> {
+        let (mut cursor, mut removed) = (Vec::new(), false);
+        loop {
+            let (next, removed_now) = self.pass(&cursor, limit, total)?;
+            removed |= removed_now;
+            match next {
+                Some(Todo::Dirty(behind)) => cursor = behind,
+                _ => return Ok(removed),
+            }
+        }
+    }
+
     /// Decides about `blobs`, dirty or not, and about what they pointed at, until about twice `limit` were looked at or the
     /// time is over. Returns how many of `blobs` were decided about, the first of them, and whether anything was removed.
     pub(crate) fn these(&mut self, blobs: &[Digest], limit: usize, total: &mut Collected) -> Result<(usize, bool)> {

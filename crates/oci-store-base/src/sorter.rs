@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::vec;
 
 /// What is sorted in memory before it goes to the disk, in bytes.
-const MOST: usize = 4 << 20;
+const MOST: usize = 2 << 20;
 
 /// What is written or read of a run at once, in bytes.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 32 << 10;
 
 /// Takes rows in any order, and gives them back in the order of their bytes. What does not fit into memory lies in a file
 /// without a name, which goes with the process.

@@ -10,7 +10,7 @@ pub(crate) struct Ids {
     /// SHA-256, as nearly all are, in their order: the number is the place.
     hashes: Vec<[u8; 32]>,
     /// By [`head`], the first of those hashes that begins so, or would: what is looked for lies close to it, and to look
-    /// elsewhere costs more than to compare.
+    /// elsewhere costs more than to compare. Empty where there are few.
     begins: Vec<u32>,
     /// What came in another order, or is of another algorithm. Numbered behind those.
     others: Vec<Digest>,
@@ -25,12 +25,16 @@ impl Ids {
         if self.hashes.last().is_some_and(|last| *last >= hash) {
             return None;
         }
-        let place = u32::try_from(self.hashes.len()).ok()?;
-        if self.begins.len() <= head(&hash) {
-            self.begins.resize(head(&hash) + 1, place);
-        }
+        let place = self.hashes.len();
         self.hashes.push(hash);
-        Some(self.hashes.len() - 1)
+        // Of those before, once there are enough.
+        let unnoted = if place == FEW { 0 } else { place.max(FEW) };
+        for (place, hash) in self.hashes.iter().enumerate().skip(unnoted) {
+            if self.begins.len() <= head(hash) {
+                self.begins.resize(head(hash) + 1, u32::try_from(place).unwrap_or(u32::MAX));
+            }
+        }
+        Some(place)
     }
 
     /// The number of a blob; a new one, if it has none.
@@ -49,6 +53,9 @@ impl Ids {
     }
 
     fn place(&self, hash: &[u8; 32]) -> Option<usize> {
+        if self.begins.is_empty() {
+            return self.hashes.binary_search(hash).ok();
+        }
         let begin = *self.begins.get(head(hash))? as usize;
         let end = self.begins.get(head(hash) + 1).map_or(self.hashes.len(), |end| *end as usize);
         let place = self.hashes.get(begin..end)?.binary_search(hash).ok()?;
@@ -67,6 +74,9 @@ impl Ids {
         self.hashes.len() + self.others.len()
     }
 }
+
+/// So many are found without a table.
+const FEW: usize = 4096;
 
 /// The first two bytes: of a million hashes, sixteen begin alike.
 fn head(hash: &[u8; 32]) -> usize {
@@ -97,16 +107,22 @@ mod tests {
         for (id, digest) in [a, c, b, other, blake3, last].iter().enumerate() {
             assert_eq!((ids.find(digest), ids.digest(id).as_ref()), (Some(id), Some(digest)));
         }
-        // All in one place.
+        // Many, in all places, and in one.
+        let mut many = Ids::default();
+        let spread = |n: u32| Digest::from_raw(Algorithm::Sha256, &[&(n << 12).to_be_bytes()[..], &[0; 28]].concat());
+        let digests: Vec<_> = (0..2 * FEW as u32).filter_map(spread).collect();
+        assert!(digests.iter().enumerate().all(|(id, digest)| many.push(digest) == Some(id)));
+        assert!(digests.iter().enumerate().all(|(id, digest)| many.find(digest) == Some(id)));
+        assert_eq!(many.find(&spread(u32::MAX).unwrap()), None);
         let crowd = |ids: &mut Ids, first: u8| {
             let numbered =
                 |n: u16| Digest::from_raw(Algorithm::Sha256, &[&[first], &[0; 29][..], &n.to_be_bytes()].concat());
-            (0..1000).filter_map(numbered).map(|digest| ids.id(&digest)).collect::<Vec<_>>()
+            (0..5000).filter_map(numbered).map(|digest| ids.id(&digest)).collect::<Vec<_>>()
         };
         for first in [0, 0x40, 0xff] {
             let mut crowded = Ids::default();
             let given = crowd(&mut crowded, first);
-            assert_eq!((&given, crowded.others.len()), (&(0..1000).collect(), 0));
+            assert_eq!((&given, crowded.others.len()), (&(0..5000).collect(), 0));
             assert_eq!(crowd(&mut crowded, first), given);
         }
         assert_eq!((ids.digest(6), ids.find(&text("sha256", 7).parse().unwrap())), (None, None));

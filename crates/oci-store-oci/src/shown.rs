@@ -142,7 +142,21 @@ fn has_end(path: &Path) -> bool {
 
 /// Reads a store's own `index.json`: never [`Found::Nothing`]. What is `noted` to be ours is not parsed.
 pub(crate) fn read_own(path: &Path, noted: Option<&Note>) -> Result<Found> {
-    settled(path, noted, || read_text(path))?.ok_or_else(|| Error::document(path.display(), "it changes all the time"))
+    let (found, _) = settled(path, noted, || read_text(path))?.ok_or_else(|| restless(path))?;
+    Ok(found)
+}
+
+/// What a store's own `index.json` lists, whoever wrote it, and the generation that it shows.
+pub(crate) fn read_entries(path: &Path) -> Result<(u64, IndexJson<Entries>)> {
+    match settled(path, None, || read_text(path))?.ok_or_else(|| restless(path))? {
+        (Found::Foreign { generation, index, .. }, _) => Ok((generation, index)),
+        (Found::Ours(Ours { generation, .. }), Some(index)) => Ok((generation, index)),
+        (Found::Ours(_) | Found::Nothing, _) => Err(restless(path)),
+    }
+}
+
+fn restless(path: &Path) -> Error {
+    Error::document(path.display(), "it changes all the time")
 }
 
 fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
@@ -153,27 +167,28 @@ fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
 }
 
 /// Reads until it is ours, or is twice the same. Some tools write the file in place: what is read in that moment may
-/// begin as the file did before and end as it does now, and even be an index.
+/// begin as the file did before and end as it does now, and even be an index. What is ours comes with what it lists, if it
+/// was parsed.
 fn settled(
     path: &Path,
     noted: Option<&Note>,
     mut read: impl FnMut() -> Result<(Look, Vec<u8>)>,
-) -> Result<Option<Found>> {
+) -> Result<Option<(Found, Option<IndexJson<Entries>>)>> {
     // Of what was read before, not the text: both may be long.
     let mut before = None;
     for _ in 0..=10 {
         let (look, text) = read()?;
         if let Some(note) = noted.filter(|note| note.is_of(&text)) {
-            return Ok(Some(Found::Ours(Ours { generation: note.generation, look, text })));
+            return Ok(Some((Found::Ours(Ours { generation: note.generation, look, text }), None)));
         }
         let digest = note::digest_of(&text);
         if let Some(same) = before.take().filter(|before: &Found| before.digest() == digest) {
-            return Ok(Some(same));
+            return Ok(Some((same, None)));
         }
         let index = IndexJson::parse_own(path, &text)?;
         let generation = generation_of(&index);
         if is_ours(generation, &index) {
-            return Ok(Some(Found::Ours(Ours { generation, look, text })));
+            return Ok(Some((Found::Ours(Ours { generation, look, text }), Some(index))));
         }
         before = Some(Found::Foreign { generation, digest, index });
     }
@@ -226,7 +241,7 @@ mod tests {
         let (torn, new) = (1, 2);
         let mut reads = [torn, new, new, 3].map(text).into_iter();
         let settled_on = settled(Path::new("index.json"), None, || Ok(reads.next().unwrap())).unwrap();
-        assert!(matches!(settled_on, Some(Found::Foreign { index, .. }) if index.other["version"] == new));
+        assert!(matches!(settled_on, Some((Found::Foreign { index, .. }, _)) if index.other["version"] == new));
         assert_eq!(reads.count(), 1);
         let mut number = 0;
         let restless = settled(Path::new("index.json"), None, || {

@@ -138,6 +138,7 @@ impl Scale<'_> {
     fn once(&mut self, what: &str, words: &[&str]) -> Result<Took> {
         let mut command = self.program.command(self.folder, ["--index", self.index]);
         let took = took(command.args(words)).with_context(|| what.to_owned())?;
+        eprintln!("{what}: {:.1} MiB of anonymous memory", took.memory as f64 / 1024.0);
         if took.memory > self.memory.0 {
             self.memory = (took.memory, what.to_owned());
         }

@@ -8,7 +8,7 @@ use oci_store_base::{Rebuild, View};
 
 use super::to_base;
 use crate::entries::Entries;
-use crate::shown::{Found as Shown, read_own};
+use crate::shown::read_entries;
 use crate::{Descriptor, Error, RefName, Result, refs};
 
 /// Entries, and when they were set.
@@ -51,12 +51,9 @@ impl Listed {
     /// What `index.json` lists.
     fn of_file(root: &Path) -> Result<Self> {
         let path = root.join("index.json");
-        let (generation, index) = match read_own(&path, None) {
-            Ok(Shown::Ours(ours)) => (ours.generation, ours.index(&path)?),
-            Ok(Shown::Foreign { generation, index, .. }) => (generation, index),
-            Ok(Shown::Nothing) => return Ok(Self::default()),
+        let (generation, index) = match read_entries(&path) {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error),
+            read => read?,
         };
         let set = vec![generation; index.manifests.len()];
         Ok(Self { entries: index.manifests, set, generation })
