@@ -37,7 +37,7 @@ pub(crate) fn print_bytes(bytes: &mut dyn Read) -> Result<()> {
 fn wrote(outcome: io::Result<()>) -> Result<()> {
     match outcome {
         Ok(()) => Ok(()),
-        // Nothing is half-done: all commands print when they are through.
+        // Nothing is half-done: what changes something prints when it is through.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Failure::new(code::ERROR, format!("stdout: {error}"))),
     }

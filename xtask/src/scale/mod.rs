@@ -91,6 +91,8 @@ impl Scale<'_> {
         self.several("blobs --limit 100, a process", &["blobs", "--limit", "100"], f64::INFINITY)?;
         let list = self.once("list", &["list"])?;
         self.time("list of all refs", list, None);
+        let stats = self.once("stats", &["stats"])?;
+        self.time("stats", stats, None);
         self.calls(made)?;
 
         let first = self.once("first gc", &["gc"])?;
@@ -125,7 +127,8 @@ impl Scale<'_> {
     }
 
     fn time(&mut self, what: &str, took: Took, limit: Option<f64>) {
-        eprintln!("{what}: {:.1} ms, {:.1} ms of the processor", took.seconds * 1e3, took.cpu * 1e3);
+        let memory = took.memory as f64 / 1024.0;
+        eprintln!("{what}: {:.1} ms, {:.1} ms of the processor, {memory:.1} MiB", took.seconds * 1e3, took.cpu * 1e3);
         self.figures.push(Figure {
             what: what.to_owned(),
             value: took.seconds * 1e3,
@@ -138,7 +141,6 @@ impl Scale<'_> {
     fn once(&mut self, what: &str, words: &[&str]) -> Result<Took> {
         let mut command = self.program.command(self.folder, ["--index", self.index]);
         let took = took(command.args(words)).with_context(|| what.to_owned())?;
-        eprintln!("{what}: {:.1} MiB of anonymous memory", took.memory as f64 / 1024.0);
         if took.memory > self.memory.0 {
             self.memory = (took.memory, what.to_owned());
         }

@@ -17,10 +17,10 @@ use crate::sorter::{Sorted, Sorter};
 use crate::{BlobInfo, Edges, Error, Result, Txn, View};
 
 /// Rows that one transaction writes.
-const CHUNK: usize = 8192;
+const CHUNK: usize = 4096;
 
 /// Rows of edges that one transaction writes: they are long.
-const CHUNK_OF_EDGES: usize = CHUNK / 16;
+const CHUNK_OF_EDGES: usize = CHUNK / 8;
 
 /// Pages that are ready, and not written yet.
 const AHEAD: usize = 2;
