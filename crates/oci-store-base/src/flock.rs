@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fs2::FileExt;
+use oci_store_cas::threads::has_room;
 
 use crate::locks::{Mode, Wait};
 use crate::{Error, Result};
@@ -77,7 +78,9 @@ fn block(file: &File, path: &Path, name: &str, mode: Mode) -> Result<()> {
             }
         };
         // Where there is no thread to be had, nothing is told.
-        let _ = thread::Builder::new().spawn_scoped(scope, watch);
+        if has_room() {
+            let _ = thread::Builder::new().spawn_scoped(scope, watch);
+        }
         let locked = match mode {
             Mode::Shared => FileExt::lock_shared(file),
             Mode::Alone => FileExt::lock_exclusive(file),

@@ -33,6 +33,8 @@ mod error;
 pub mod folder;
 mod hasher;
 pub mod memory;
+#[doc(hidden)]
+pub mod threads;
 mod verify;
 mod writer;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use oci_store::cas::threads::has_room;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -20,6 +21,9 @@ pub(crate) fn install() {
     let ignored = ignored();
     // Whoever starts a command with `nohup`, or in the background of a script, wants it to go on.
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    if !has_room() {
+        return;
+    }
     let watch = Signals::new(wanted).and_then(|signals| thread::Builder::new().spawn(move || watch(signals)));
     if let Err(error) = watch {
         tracing::debug!("no handler for Ctrl-C: {error}");

@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use oci_store::cas::threads::has_room;
 use oci_store::{Digest, Progress};
 
 use crate::context::Context;
@@ -75,7 +76,8 @@ impl Bar {
         let (end, ended) = mpsc::channel();
         let told = Arc::clone(&counted);
         // Where there is no thread to be had, nothing is told.
-        let teller = (!context.is_quiet()).then(|| thread::Builder::new().spawn(move || tell(&told, &ended)).ok());
+        let teller =
+            (!context.is_quiet() && has_room()).then(|| thread::Builder::new().spawn(move || tell(&told, &ended)).ok());
         Self { counted, teller: teller.flatten().map(|teller| (end, teller)) }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use oci_store_cas::Digest;
+use oci_store_cas::threads::has_room;
 use oci_store_index::IndexExt as _;
 
 use super::{Filled, Notes, Rebuild};
@@ -214,16 +215,22 @@ impl Rebuild<'_> {
 /// A key, and its value.
 type Row = (Vec<u8>, Vec<u8>);
 
-/// Writes pages that are made in a thread of their own meanwhile; in this one, where no thread is to be had (`ulimit -u`).
+/// Writes pages that are made in a thread of their own meanwhile; in this one, where no thread is to be had (`ulimit -u`,
+/// `ulimit -v`).
 fn ahead<P: Send>(pages: impl Iterator<Item = Result<P>> + Send, mut write: impl FnMut(P) -> Result<()>) -> Result<()> {
     let mut pages = pages.fuse();
     thread::scope(|scope| {
         let (ready, next) = sync_channel(AHEAD);
         let made = &mut pages;
         // Where it can't be spawned, `ready` goes with it, and there is no next one.
-        let _ = thread::Builder::new().spawn_scoped(scope, move || {
+        let make = move || {
             let _ = made.try_for_each(|page| ready.send(page));
-        });
+        };
+        if has_room() {
+            let _ = thread::Builder::new().spawn_scoped(scope, make);
+        } else {
+            drop(make);
+        }
         next.into_iter().try_for_each(|page| write(page?))
     })?;
     pages.try_for_each(|page| write(page?))
