@@ -54,10 +54,12 @@ fn watch(mut signals: Signals) {
             std::process::exit(code().into());
         }
         // Without a thread for that, only what is asked twice is ended.
-        let _ = thread::Builder::new().spawn(|| {
-            thread::sleep(Duration::from_secs(1));
-            std::process::exit(code().into());
-        });
+        if has_room() {
+            let _ = thread::Builder::new().spawn(|| {
+                thread::sleep(Duration::from_secs(1));
+                std::process::exit(code().into());
+            });
+        }
     }
 }
 

@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::fmt;
 
 use oci_spec::image::Platform;
@@ -7,6 +6,8 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use crate::json::Key;
 
 /// The annotation that names an entry of `index.json`.
 pub use oci_spec::image::ANNOTATION_REF_NAME as REF_NAME;
@@ -73,7 +74,7 @@ impl<'de> Visitor<'de> for Fields {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Descriptor, A::Error> {
         let (mut media_type, mut digest, mut size) = (None, None, None);
         let (mut annotations, mut other) = (Vec::new(), Map::new());
-        while let Some(Field(key)) = map.next_key::<Field<'de>>()? {
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             match &*key {
                 "mediaType" => once("mediaType", &mut media_type, map.next_value()?)?,
                 "digest" => once("digest", &mut digest, map.next_value()?)?,
@@ -99,11 +100,6 @@ impl<'de> Visitor<'de> for Fields {
         })
     }
 }
-
-/// A key, as it stands in the text where it stands there as it is.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Field<'k>(#[serde(borrow)] Cow<'k, str>);
 
 /// What stands where annotations do.
 #[derive(Deserialize)]

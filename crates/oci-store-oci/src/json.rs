@@ -144,7 +144,7 @@ impl<'de> Visitor<'de> for Value<'_> {
 /// A key, as it stands in the text where it stands there as it is.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Key<'k>(#[serde(borrow)] Cow<'k, str>);
+pub(crate) struct Key<'k>(#[serde(borrow)] pub(crate) Cow<'k, str>);
 
 /// The keys of an object. Most have few, which are found faster without a table.
 #[derive(Default)]
