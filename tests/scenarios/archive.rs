@@ -120,15 +120,24 @@ fn limits_are_set_by_flags(world: &World) {
     let manifest = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": [layer], "padding": padding });
     let image = layout.document(crate::common::layout::MANIFEST, &manifest);
     layout.add(image.clone(), Some("large"));
+    let nested = serde_json::json!({ "schemaVersion": 2, "manifests": [image.clone()] });
+    let nested = layout.document(crate::common::layout::INDEX, &nested);
+    layout.add(nested, Some("nested"));
     pack(&layout.folder, &world.path("image.tar"));
     for source in ["layout", "image.tar"] {
-        assert!(world.fails(1, &format!("import {source}")).contains("4 MiB at most"));
+        let lets_in_more = "4 MiB at most; `import --max-manifest` lets in more";
+        for name in ["large", "nested"] {
+            let error = world.fails(1, &format!("import --sref {name} {source}"));
+            assert!(error.contains(lets_in_more), "{error}");
+        }
+        let error = world.run(&format!("import --all {source}")).err();
+        assert_eq!(error.lines().filter(|line| line.contains(lets_in_more)).count(), 2, "{error}");
         let error = world.fails(1, &format!("import --max-manifest 6MiB --max-index 100B {source}"));
-        assert!(error.contains("index.json: it has more than 100 bytes"), "{error}");
+        assert!(error.contains("index.json: it has more than 100 bytes; `import --max-index` lets in more"), "{error}");
         assert!(world.fails(2, &format!("import --max-manifest 65MiB {source}")).contains("more than 64"));
         assert!(world.fails(2, &format!("import --max-index 2GiB {source}")).contains("more than 1"));
     }
-    world.ok("import --max-manifest 6MiB image.tar");
+    world.ok("import --max-manifest 6MiB --sref large image.tar");
     // The store reads what it has let in.
     assert_eq!(world.json("inspect large")["layers"].as_array().unwrap().len(), 1);
     world.ok(&format!("tag {} again", digest_of(&image)));
@@ -137,7 +146,7 @@ fn limits_are_set_by_flags(world: &World) {
     world.ok("reindex");
     assert_eq!(world.refs().len(), 2);
     world.ok("check --read-data");
-    world.ok("import --max-manifest 6MiB --dref third layout");
+    world.ok("import --max-manifest 6MiB --sref large --dref third layout");
 }
 
 fn a_place_says_what_lies_there_and_which_image(world: &World) {

@@ -95,10 +95,16 @@ fn shorten(line: &str) -> String {
     format!("{head}…{tail}")
 }
 
+/// The error, and what to try next.
+fn with_next(error: &Error) -> String {
+    let next = suggest::for_error(error).map(|next| format!("; {next}")).unwrap_or_default();
+    format!("{error}{next}")
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if let Error::Several { failed, .. } = error {
-            let line = |(name, error): (String, Error)| match error.to_string() {
+            let line = |(name, error): (String, Error)| match with_next(&error) {
                 named if named.starts_with(&format!("{name}: ")) => named.into(),
                 why => format!("{name}: {why}").into(),
             };
@@ -111,9 +117,8 @@ impl From<Error> for Failure {
             );
             return Self { code: code::CHECK, lines: problems.into_iter().chain([last]).map(Line::from).collect() };
         }
-        let next = suggest::for_error(&error).map(|next| format!("; {next}")).unwrap_or_default();
         let line = Line {
-            text: format!("{error}{next}"),
+            text: with_next(&error),
             unknown: if let Error::RefNotFound(name) = &error { Some(name.clone()) } else { None },
         };
         Self { code: code_of(&error), lines: vec![line] }

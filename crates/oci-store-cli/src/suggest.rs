@@ -1,6 +1,6 @@
 //! What to try next, behind an error: names that are close to one that is not there, and the command that helps.
 
-use oci_store::{Error, ImageSource, Layout, Limits, base};
+use oci_store::{Error, ImageSource, Layout, Limit, Limits, base};
 
 use crate::context::Context;
 
@@ -27,11 +27,18 @@ pub(crate) fn for_error(error: &Error) -> Option<String> {
     if let Error::NotInSource { name, has, .. } = error {
         return did_you_mean(&close(name, has.clone()));
     }
+    if let Error::Source { error, .. } = error
+        && matches!(**error, Error::OverLimit { .. })
+    {
+        return for_error(error);
+    }
     let next = match error {
         Error::Base(base::Error::NoStore(_)) => Some("`import` makes one"),
         Error::Base(base::Error::Config { .. }) => Some("move it away, and `reindex` makes it anew"),
         Error::Base(base::Error::BlobNotFound(_)) => Some("`blobs` lists those that are"),
         Error::Base(base::Error::Ambiguous { .. }) => Some("give more digits"),
+        Error::OverLimit { limit: Limit::Manifest, .. } => Some("`import --max-manifest` lets in more, up to 64 MiB"),
+        Error::OverLimit { limit: Limit::IndexJson, .. } => Some("`import --max-index` lets in more, up to 1 GiB"),
         Error::RefConflict(_) => Some("`inspect` shows what it names"),
         error if error.is_no_space() => Some("`rm` and `gc` make room"),
         _ => None,

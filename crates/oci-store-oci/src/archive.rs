@@ -25,8 +25,9 @@ use crate::archive::docker::{Item, Layer, Made};
 use crate::archive::scan::{Extent, Members};
 use crate::index_json::{IndexJson, check_version};
 use crate::layout::{MAX_OCI_LAYOUT, open_regular};
+use crate::limits::{Limits, Most};
 use crate::referrers::Referrers;
-use crate::source::{Content, Entry, ImageSource, Limits, size_text};
+use crate::source::{Content, Entry, ImageSource};
 use crate::{Descriptor, Error, Result, Transport};
 
 pub use stream::Stream;
@@ -103,7 +104,7 @@ impl Archive {
             return Err(not(&self.path, docker::NO_MANIFEST));
         }
         let items = manifest_json.map(|extent| {
-            let bytes = self.read("manifest.json", extent, self.limits.index_json)?;
+            let bytes = self.read("manifest.json", extent, Most::index_json(self.limits.index_json))?;
             docker::items(&self.path_of("manifest.json"), &bytes)
         });
         let items = items.transpose()?;
@@ -150,8 +151,8 @@ impl Archive {
         self.path.join(name)
     }
 
-    fn read(&self, name: &str, extent: Extent, limit: u64) -> Result<Vec<u8>> {
-        read_member(&self.path, name, extent.size, &mut Section::new(&self.file, extent), limit)
+    fn read(&self, name: &str, extent: Extent, most: Most) -> Result<Vec<u8>> {
+        read_member(&self.path, name, extent.size, &mut Section::new(&self.file, extent), most)
     }
 }
 
@@ -159,11 +160,11 @@ fn not(path: &Path, why: &'static str) -> Error {
     Error::NotALayout { path: path.to_owned(), why }
 }
 
-/// Reads a member of an archive that has `size` bytes, if these are no more than `limit`.
-fn read_member(path: &Path, name: &str, size: u64, bytes: &mut dyn Read, limit: u64) -> Result<Vec<u8>> {
+/// Reads a member of an archive that has `size` bytes, if it may have so many.
+fn read_member(path: &Path, name: &str, size: u64, bytes: &mut dyn Read, most: Most) -> Result<Vec<u8>> {
     let path = path.join(name);
-    if size > limit {
-        return Err(Error::document(path.display(), format!("it has more than {}", size_text(limit))));
+    if size > most.bytes {
+        return Err(most.exceeded(path.display()));
     }
     let mut all = Vec::new();
     bytes.read_to_end(&mut all).map_err(Error::io(path))?;
@@ -181,7 +182,7 @@ impl ImageSource for Archive {
             Form::Layout(index_json) => (index_json, None),
             Form::Both(index_json, items) => (index_json, Some(items)),
         };
-        let bytes = self.read("index.json", *index_json, self.limits.index_json)?;
+        let bytes = self.read("index.json", *index_json, Most::index_json(self.limits.index_json))?;
         let entries = IndexJson::parse(&self.path_of("index.json"), &bytes, self.limits)?.into_entries();
         Ok(match items {
             Some(items) => docker::names(self, entries, items),
@@ -218,7 +219,7 @@ struct InPlace<'a> {
 }
 
 impl docker::Files for InPlace<'_> {
-    fn config(&mut self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+    fn config(&mut self, name: &str, most: Most) -> Result<Option<Vec<u8>>> {
         let Some(&extent) = self.all.get(&name::normal(name.as_bytes())) else { return Ok(None) };
         let bytes = self.archive.read(name, extent, most)?;
         self.found.push((docker::digest_of(&bytes)?, extent));

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use oci_store_base as base;
 use oci_store_cas::{self as cas, Digest};
 
-use crate::Imported;
 use crate::closure::Missing;
+use crate::{Imported, Limit};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -98,6 +98,18 @@ pub enum Error {
         what: String,
         /// What is wrong with it.
         why: String,
+    },
+
+    /// A document has more than [`Limits`](crate::Limits) let in, and others could let it in. One that none can let in is
+    /// an [`Error::Document`].
+    #[error("{what}: {why}")]
+    OverLimit {
+        /// Its digest or path.
+        what: String,
+        /// How much it has.
+        why: String,
+        /// Which of the limits.
+        limit: Limit,
     },
 
     /// An image is not complete.

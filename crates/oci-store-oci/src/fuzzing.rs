@@ -5,8 +5,8 @@ use std::path::Path;
 use oci_store_cas::Digest;
 
 use crate::index_json::IndexJson;
+use crate::limits::Limits;
 use crate::referrers::Referrers;
-use crate::source::Limits;
 use crate::source::{Entry, ImageSource};
 use crate::{Descriptor, Error, Result};
 

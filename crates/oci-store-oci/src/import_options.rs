@@ -52,7 +52,8 @@ impl ImportOptions {
     /// Whether a source has what is selected of it, as far as that can be said beforehand: not of a stream.
     ///
     /// # Errors
-    /// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoPlatform`]; [`Error::Source`], [`Error::Document`].
+    /// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoPlatform`]; [`Error::Source`], [`Error::Document`],
+    /// [`Error::OverLimit`].
     pub fn check_selection(&self, source: &Source<'_>, selection: &Selection<'_>) -> Result<()> {
         match (source, selection) {
             (Source::InPlace(source), Selection::One { source: from, .. }) => {

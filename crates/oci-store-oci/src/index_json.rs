@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::entries::Entries;
-use crate::source::{Entry, Limits};
+use crate::limits::{Limits, Most};
+use crate::source::Entry;
 use crate::{Descriptor, Error, Result};
 
 /// `index.json`, and every field of it. Of a store's own file the entries are [`Entries`].
@@ -34,7 +35,7 @@ impl IndexJson {
     }
 
     pub(crate) fn parse(path: &Path, bytes: &[u8], limits: Limits) -> Result<Self> {
-        parse_up_to(limits.values(), path, bytes)
+        parse_up_to(Most::index_json(limits.index_json), path, bytes)
     }
 
     /// What it lists, in its own order.
@@ -48,9 +49,9 @@ impl IndexJson<Entries> {
     /// As [`parse`](IndexJson::parse), of a store's own file: an entry that another tool has written and that is no descriptor is left
     /// out, with a warning, and does not take the others with it.
     pub(crate) fn parse_own(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let most = usize::MAX;
+        let most = Most::always(u64::MAX);
         parse_up_to(most, path, bytes).or_else(|error| {
-            let Ok(mut value) = crate::json::read_up_to::<Value>(most, bytes) else { return Err(error) };
+            let Ok(mut value) = crate::json::read_up_to::<Value>(most.values(), bytes) else { return Err(error) };
             let Some(entries) = value.get_mut("manifests").and_then(Value::as_array_mut) else { return Err(error) };
             entries.retain(|entry| match Descriptor::deserialize(entry) {
                 Ok(_) => true,
@@ -65,9 +66,12 @@ impl IndexJson<Entries> {
     }
 }
 
-fn parse_up_to<M: Default + DeserializeOwned>(most: usize, path: &Path, bytes: &[u8]) -> Result<IndexJson<M>> {
-    let why = |error| Error::document(path.display(), format!("not an index: {error}"));
-    let index: IndexJson<M> = crate::json::read_up_to(most, bytes).map_err(why)?;
+fn parse_up_to<M: Default + DeserializeOwned>(most: Most, path: &Path, bytes: &[u8]) -> Result<IndexJson<M>> {
+    let why = |error| match format!("not an index: {error}") {
+        why if crate::json::has_too_many(&error) => most.refused(path.display(), why),
+        why => Error::document(path.display(), why),
+    };
+    let index: IndexJson<M> = crate::json::read_up_to(most.values(), bytes).map_err(why)?;
     if index.schema_version != 2 {
         return Err(Error::document(path.display(), format!("schemaVersion {}, not 2", index.schema_version)));
     }

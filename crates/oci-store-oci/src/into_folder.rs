@@ -15,8 +15,9 @@ use crate::descriptor::REF_NAME;
 use crate::destination::{Copied, ExportOptions, Plan, Planned, content, damaged, sync_folder};
 use crate::index_json::IndexJson;
 use crate::layout::read_small;
+use crate::limits::{Limits, Most};
 use crate::progress::{Progress, passed};
-use crate::source::{ImageSource, Limits};
+use crate::source::ImageSource;
 use crate::temporary::{TEMPORARY, Temporary};
 use crate::threads::side_by_side;
 use crate::{Descriptor, Error, Result};
@@ -206,7 +207,7 @@ fn check_destination(to: &Path) -> Result<()> {
 fn list(to: &Path, temporary: &Temporary, plan: &Plan, sync: bool) -> Result<()> {
     let path = to.join("index.json");
     let limits = Limits::default();
-    let before = match read_small(&path, limits.index_json) {
+    let before = match read_small(&path, Most::index_json(limits.index_json)) {
         Ok(bytes) => Some(IndexJson::parse(&path, &bytes, limits)?),
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),

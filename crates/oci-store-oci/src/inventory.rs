@@ -9,7 +9,8 @@ use oci_store_base::{BlobFilter, View};
 use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::source::{ImageSource, Limits, size_text};
+use crate::limits::{Limits, size_text};
+use crate::source::ImageSource;
 use crate::{Error, Layout, Result, Store, refs};
 
 /// Blobs that are whole, and refs, at one moment. Each list is sorted.

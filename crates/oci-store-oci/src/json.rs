@@ -12,8 +12,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// The most values that a document of others may have, as [for `index.json`](crate::Limits::values).
+/// The most values that a document of others may have, as [for `index.json`](crate::limits::Most::values).
 const MAX_VALUES: usize = 500_000;
+const TOO_MANY: &str = "it has too many values";
 
 /// The fields that parsers look for.
 const FIELDS: &[&str] = &[
@@ -37,6 +38,11 @@ const FIELDS: &[&str] = &[
 /// A list; `null` is how some tools write an empty one.
 pub(crate) fn list<'de, D: Deserializer<'de>, L: Default + Deserialize<'de>>(deserializer: D) -> Result<L, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Whether it has more values than it may: of an error that serde takes from outside, the text is all there is.
+pub(crate) fn has_too_many(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with(TOO_MANY)
 }
 
 /// Reads a document of others.
@@ -73,7 +79,7 @@ struct Value<'v> {
 
 impl Value<'_> {
     fn count<E: de::Error>(&mut self) -> Result<(), E> {
-        *self.left = self.left.checked_sub(1).ok_or_else(|| E::custom("it has too many values"))?;
+        *self.left = self.left.checked_sub(1).ok_or_else(|| E::custom(TOO_MANY))?;
         Ok(())
     }
 }

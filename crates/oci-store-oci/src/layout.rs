@@ -10,12 +10,13 @@ use oci_store_cas::{Access, Cas, Digest, folder::FolderCas};
 use rustix::io::Errno;
 
 use crate::index_json::{IndexJson, check_version};
+use crate::limits::{Limits, Most};
 use crate::referrers::Referrers;
-use crate::source::{Content, Entry, ImageSource, Limits, size_text};
+use crate::source::{Content, Entry, ImageSource};
 use crate::{Descriptor, Error, Result};
 
 /// The most bytes that `oci-layout` may have.
-pub(crate) const MAX_OCI_LAYOUT: u64 = 1 << 16;
+pub(crate) const MAX_OCI_LAYOUT: Most = Most::always(1 << 16);
 
 /// An image layout in a folder.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Layout {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
             let path = entry.map_err(Error::io(&folder))?.path();
-            let bytes = read_small(&path, self.limits.index_json)?;
+            let bytes = read_small(&path, Most::index_json(self.limits.index_json))?;
             let descriptor = crate::json::read(&bytes)
                 .map_err(|error| Error::document(path.display(), format!("not a descriptor: {error}")))?;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -116,13 +117,13 @@ impl ImageSource for Layout {
             return self.refs_of_2016();
         }
         let path = self.folder.join("index.json");
-        let mut bytes = read_small(&path, self.limits.index_json)?;
+        let mut bytes = read_small(&path, Most::index_json(self.limits.index_json))?;
         // Some tools write it in place: what is read in that moment may be half old and half new.
         for _ in 0..10 {
             if is_still(&path, &bytes).map_err(Error::io(&path))? {
                 break;
             }
-            bytes = read_small(&path, self.limits.index_json)?;
+            bytes = read_small(&path, Most::index_json(self.limits.index_json))?;
         }
         Ok(IndexJson::parse(&path, &bytes, self.limits)?.into_entries())
     }
@@ -198,13 +199,14 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads a file of at most `limit` bytes.
-pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
+/// Reads a file of at most so many bytes.
+pub(crate) fn read_small(path: &Path, most: Most) -> Result<Vec<u8>> {
     let file = open_regular(path).map_err(Error::io(path))?;
-    read_all(path, file, limit)
+    read_all(path, file, most)
 }
 
-pub(crate) fn read_all(path: &Path, file: File, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_all(path: &Path, file: File, most: Most) -> Result<Vec<u8>> {
+    let limit = most.bytes;
     let length = file.metadata().map_err(Error::io(path))?.len();
     let is_long = length > limit;
     // One more, to see the end: it may be large, and growing by doubling takes three times as much.
@@ -213,7 +215,7 @@ pub(crate) fn read_all(path: &Path, file: File, limit: u64) -> Result<Vec<u8>> {
         file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
     }
     if is_long || bytes.len() as u64 > limit {
-        return Err(Error::document(path.display(), format!("it has more than {}", size_text(limit))));
+        return Err(most.exceeded(path.display()));
     }
     Ok(bytes)
 }

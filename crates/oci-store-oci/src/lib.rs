@@ -32,6 +32,7 @@ mod into_folder;
 mod inventory;
 mod json;
 mod layout;
+mod limits;
 mod maintain;
 pub mod media_type;
 mod members;
@@ -71,6 +72,7 @@ pub use import::{Imported, Selection};
 pub use import_options::ImportOptions;
 pub use inventory::{Inventory, InventoryBlob, InventoryRef};
 pub use layout::Layout;
+pub use limits::{Limit, Limits};
 pub use maintain::Maintained;
 pub use oci_spec;
 pub use oci_store_base::{Collected, Condition, Extent, LinkMode};
@@ -82,7 +84,7 @@ pub use refs::{INCOMPLETE, Ref};
 pub use reindex::Report;
 pub use removal::Policy;
 pub use repair::Repaired;
-pub use source::{Content, Entry, ImageSource, Limits, PlatformSpec, Source, pick};
+pub use source::{Content, Entry, ImageSource, PlatformSpec, Source, pick};
 pub use store::{KIND, OpenOptions, Store, StoreSource};
 
 /// The example of the README, as a test.

@@ -20,6 +20,7 @@ use crate::index_json::IndexJson;
 use crate::intake::Image;
 use crate::into_folder::lock_folder;
 use crate::layout::read_small;
+use crate::limits::Most;
 use crate::media_type::is_document;
 use crate::source::{ImageSource, read_document};
 use crate::temporary::Temporary;
@@ -101,7 +102,8 @@ pub(crate) fn remove(store: &Store, layout: &Layout, taken: &Taken) -> Result<()
     // It may have become one meanwhile.
     check_no_store(layout)?;
     let path = folder.join("index.json");
-    let mut index = IndexJson::parse(&path, &read_small(&path, layout.limits().index_json)?, layout.limits())?;
+    let mut index =
+        IndexJson::parse(&path, &read_small(&path, Most::index_json(layout.limits().index_json))?, layout.limits())?;
     let before = index.manifests.len();
     let mut left = Left { layout, seen: HashSet::new(), digests: HashSet::new(), is_unsure: false };
     index.manifests = left.entries(index.manifests, taken);

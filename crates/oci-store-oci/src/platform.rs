@@ -8,8 +8,9 @@ use oci_store_cas::VerifyReader;
 use serde::Deserialize;
 
 use crate::document::{Role, children};
+use crate::limits::Limits;
 use crate::media_type::is_index;
-use crate::source::{ImageSource, Limits, PlatformSpec, read_document};
+use crate::source::{ImageSource, PlatformSpec, read_document};
 use crate::{Descriptor, Error, Result};
 
 /// The manifest for `platform` of the image called `name`: of an index the first that matches, also in indexes below it; what

@@ -9,8 +9,8 @@ use std::path::Path;
 use oci_store_base::{BlobFilter, BlobInfo, Condition, Data, Rebuild, Reindexed, Txn};
 
 use crate::document::{self, Child};
+use crate::limits::Limits;
 use crate::media_type::is_document;
-use crate::source::Limits;
 use crate::store::OpenOptions;
 use crate::{Descriptor, Error, RefName, Result, Store, closure, history, refs};
 

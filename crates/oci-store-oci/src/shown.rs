@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 use crate::entries::Entries;
 use crate::index_json::IndexJson;
 use crate::layout::{open_regular, read_all};
+use crate::limits::{Limits, Most};
 use crate::media_type::INDEX;
 use crate::note::{self, Look, Note};
-use crate::source::Limits;
 use crate::{Error, Result, refs};
 
 /// The generation that the file shows.
@@ -163,7 +163,7 @@ fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
     let looked = note::now();
     let file = open_regular(path).map_err(Error::io(path))?;
     let look = Look::new(&file.metadata().map_err(Error::io(path))?, looked);
-    Ok((look, read_all(path, file, Limits::OWN.index_json)?))
+    Ok((look, read_all(path, file, Most::index_json(Limits::OWN.index_json))?))
 }
 
 /// Reads until it is ours, or is twice the same. Some tools write the file in place: what is read in that moment may

@@ -11,6 +11,7 @@ use oci_store_cas::{Blob, Digest, Hasher};
 
 use crate::archive::Opened;
 use crate::document::MAX_DOCUMENT;
+use crate::limits::{Limits, Most, size_text};
 use crate::platform::{narrow, text_of};
 use crate::{Archive, Descriptor, Error, Layout, Place, Result, Stream, Transport};
 
@@ -117,39 +118,6 @@ impl<S: ImageSource + ?Sized> ImageSource for &S {
     fn as_layout(&self) -> Option<&Layout> {
         (**self).as_layout()
     }
-}
-
-/// The most bytes that a source's documents may have: they are read into memory as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Of a manifest, and of an index that is a blob.
-    pub manifest: u64,
-    /// Of `index.json`, which may have a value for each 64 bytes of that.
-    pub index_json: u64,
-}
-
-impl Limits {
-    /// What a store reads of its own. Limits beyond these let in what a store can't work with.
-    pub const OWN: Self = Self { manifest: 64 << 20, index_json: 1 << 30 };
-
-    /// How many values an `index.json` may have: each costs memory when it is read, and much more than its text. An entry has
-    /// six or more.
-    pub(crate) fn values(self) -> usize {
-        const BYTES: u64 = 64;
-        usize::try_from(self.index_json / BYTES).unwrap_or(usize::MAX)
-    }
-}
-
-/// For what comes from others: 4 MiB a manifest, as registries have it, and 32 MiB for `index.json`.
-impl Default for Limits {
-    fn default() -> Self {
-        Self { manifest: MAX_DOCUMENT, index_json: 32 << 20 }
-    }
-}
-
-/// A size for people.
-pub(crate) fn size_text(bytes: u64) -> String {
-    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
 }
 
 /// What lies at a place, opened.
@@ -302,11 +270,11 @@ pub(crate) fn read_document(source: &dyn ImageSource, descriptor: &Descriptor) -
 
 /// The same, of which only the size is right.
 pub(crate) fn read_unverified(source: &dyn ImageSource, descriptor: &Descriptor) -> Result<Option<Vec<u8>>> {
-    let most = source.max_manifest();
+    let most = Most::manifest(source.max_manifest());
     let size = descriptor.size;
-    if size > most {
-        let why = format!("{size} bytes are too many: {} at most", size_text(most));
-        return Err(Error::document(&descriptor.digest, why));
+    if size > most.bytes {
+        let why = format!("{size} bytes are too many: {} at most", size_text(most.bytes));
+        return Err(most.refused(&descriptor.digest, why));
     }
     let Some(content) = source.fetch(descriptor)? else { return Ok(None) };
     check_size(&*content, descriptor).map_err(|error| blame(source, error))?;

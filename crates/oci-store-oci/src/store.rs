@@ -8,7 +8,8 @@ use oci_store_cas::{Cas, Digest};
 use crate::closure::closure;
 use crate::document::{Child, Role, children};
 use crate::history::{self, By, Operation};
-use crate::source::{Content, Entry, ImageSource, Limits, read_document};
+use crate::limits::Limits;
+use crate::source::{Content, Entry, ImageSource, read_document};
 use crate::{Descriptor, Error, Ref, RefName, Result, media_type, refs};
 
 /// The kind of a store of OCI images, as its folder records it.

@@ -60,9 +60,9 @@ pub use oci_store_base::{Access, BlobFilter, BlobInfo, LeaseGuard, NewBlob, Spac
 pub use oci_store_cas::{Algorithm, BlobWriter, Digest, Expect};
 pub use oci_store_oci::{
     Archive, Checked, Collected, Compression, Condition, Descriptor, Destination, Error, ExportOptions, Exported,
-    Extent, Fault, Form, ImageSource, ImportOptions, Imported, Inventory, InventoryBlob, InventoryRef, Layout, Limits,
-    LinkMode, Maintained, OpenOptions, Outgoing, Packing, Place, PlatformSpec, Policy, Progress, Reading, Ref, RefName,
-    Result, Selection, Source, Store, Stream, Transport,
+    Extent, Fault, Form, ImageSource, ImportOptions, Imported, Inventory, InventoryBlob, InventoryRef, Layout, Limit,
+    Limits, LinkMode, Maintained, OpenOptions, Outgoing, Packing, Place, PlatformSpec, Policy, Progress, Reading, Ref,
+    RefName, Result, Selection, Source, Store, Stream, Transport,
 };
 
 use std::path::Path;

@@ -9,8 +9,9 @@ use oci_store_cas::{Algorithm, Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Role, children};
+use crate::limits::{Limits, Most, size_text};
 use crate::media_type::{MANIFEST, is_document};
-use crate::source::{Entry, ImageSource, Limits, read_document, size_text};
+use crate::source::{Entry, ImageSource, read_document};
 use crate::{Descriptor, Error, Result};
 
 use super::codec::Codec;
@@ -65,8 +66,8 @@ struct RootFs {
 
 /// The files that an archive has, by the names in `manifest.json`.
 pub(super) trait Files {
-    /// A config's bytes, at most `most`; `None` if it is not there.
-    fn config(&mut self, name: &str, most: u64) -> Result<Option<Vec<u8>>>;
+    /// A config's bytes, if it may have so many; `None` if it is not there.
+    fn config(&mut self, name: &str, most: Most) -> Result<Option<Vec<u8>>>;
 
     /// A layer, whose uncompressed bytes are to be those that `diff_id` names; `None` if it is not there.
     fn layer(&mut self, name: &str, diff_id: &Digest) -> Result<Option<Layer>>;
@@ -115,7 +116,8 @@ pub(super) fn make(path: &Path, items: &[Item], limits: Limits, files: &mut dyn 
     for item in items {
         let wrong = |why: String| Error::document(path.display(), format!("{}: {why}", item.label()));
         let absent = |name: &str| wrong(format!("{name} is not in the archive"));
-        let config = files.config(&item.config, limits.manifest)?.ok_or_else(|| absent(&item.config))?;
+        let config =
+            files.config(&item.config, Most::manifest(limits.manifest))?.ok_or_else(|| absent(&item.config))?;
         let Config { rootfs } = crate::json::read_with(&["rootfs", "diff_ids"], &config)
             .map_err(|error| wrong(format!("{} is not a config: {error}", item.config)))?;
         let (diff_ids, names) = (rootfs.diff_ids.unwrap_or_default(), item.layers.as_deref().unwrap_or_default());
@@ -131,13 +133,15 @@ pub(super) fn make(path: &Path, items: &[Item], limits: Limits, files: &mut dyn 
         let bytes = serde_json::to_vec(&manifest).map_err(|error| wrong(error.to_string()))?;
         let (digest, size) = (digest_of(&bytes)?, bytes.len() as u64);
         if size > limits.manifest {
-            return Err(wrong(format!("its manifest would have more than {}", size_text(limits.manifest))));
+            let why = format!("its manifest would have more than {}", size_text(limits.manifest));
+            return Err(Most::manifest(limits.manifest).refused(path.display(), format!("{}: {why}", item.label())));
         }
         if made.manifests.insert(digest.clone(), bytes).is_none() {
             total += size;
         }
         if total > limits.index_json {
-            return Err(wrong(format!("the manifests of all images have more than {}", size_text(limits.index_json))));
+            let why = format!("the manifests of all images have more than {}", size_text(limits.index_json));
+            return Err(Most::index_json(limits.index_json).refused(path.display(), why));
         }
         let descriptor = Descriptor::new(MANIFEST, digest, size);
         let mut names: Vec<Option<String>> = item.names().map(Some).collect();

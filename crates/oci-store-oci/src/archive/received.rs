@@ -12,9 +12,10 @@ use super::docker::{self, Layer};
 use super::name::{Place, normal, place};
 use super::{InMemory, NO_INDEX, not, read_member};
 use crate::index_json::{IndexJson, check_version};
+use crate::limits::{Limits, Most};
 use crate::progress::Progress;
 use crate::referrers::Referrers;
-use crate::source::{Content, Entry, ImageSource, Limits};
+use crate::source::{Content, Entry, ImageSource};
 use crate::{Descriptor, Error, Result, Store, Transport};
 
 /// The documents that say which images there are.
@@ -171,7 +172,7 @@ impl Staged<'_, '_> {
 }
 
 impl docker::Files for Staged<'_, '_> {
-    fn config(&mut self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+    fn config(&mut self, name: &str, most: Most) -> Result<Option<Vec<u8>>> {
         let Some(File { digest, size }) = self.find(name) else { return Ok(None) };
         let Some(mut blob) = self.received.open(&digest)? else { return Ok(None) };
         read_member(&self.received.path, name, size, &mut blob, most).map(Some)

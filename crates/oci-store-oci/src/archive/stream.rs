@@ -16,8 +16,8 @@ use super::name::{Names, Place, normal, resolve};
 use super::read_member;
 use super::received::{Documents, File, Received};
 use crate::layout::MAX_OCI_LAYOUT;
+use crate::limits::{Limits, Most};
 use crate::progress::{Progress, passed};
-use crate::source::Limits;
 use crate::{Error, Result, Store, Transport};
 
 /// A tar archive of an image layout or of `docker save`, compressed with gzip or zstd or not, that is read once. For
@@ -158,9 +158,12 @@ impl Receiving<'_> {
             (Kind::File, Place::Other) if self.may_be_docker => self.file(name, *size, body),
             (Kind::File, Place::Other) => self.pass(name, body),
             (Kind::File, place) => {
-                let limit = if *place == Place::OciLayout { MAX_OCI_LAYOUT } else { self.limits.index_json };
+                let most = match place {
+                    Place::OciLayout => MAX_OCI_LAYOUT,
+                    _ => Most::index_json(self.limits.index_json),
+                };
                 let text = String::from_utf8_lossy(&normal(name)).into_owned();
-                let bytes = read_member(path, &text, *size, body, limit)?;
+                let bytes = read_member(path, &text, *size, body, most)?;
                 let document = match place {
                     Place::IndexJson => &mut self.documents.index_json,
                     Place::OciLayout => &mut self.documents.oci_layout,

@@ -11,8 +11,8 @@ use oci_store_cas::{Digest, VerifyReader};
 
 use crate::document::{Child, Role, children};
 use crate::entries::Entries;
+use crate::limits::Limits;
 use crate::media_type::is_document;
-use crate::source::Limits;
 use crate::threads::side_by_side;
 use crate::{Descriptor, Error, Result};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use oci_store_oci::media_type::MANIFEST;
-use oci_store_oci::{Descriptor, Error, ImageSource, Layout, Limits};
+use oci_store_oci::{Descriptor, Error, ImageSource, Layout, Limit, Limits};
 use serde_json::json;
 
 use crate::common::{Bench, assert_sound, benches, failure, import, import_all, path_of, seen};
@@ -259,8 +259,9 @@ fn how_much_an_index_json_may_list_is_what_the_limits_say() {
     std::fs::write(folder.path().join("index.json"), format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#))
         .unwrap();
     let layout = Layout::open(folder.path()).unwrap();
-    let refused = layout.entries().unwrap_err().to_string();
-    assert!(refused.contains("too many values"), "{refused}");
+    let refused = layout.entries().unwrap_err();
+    assert!(refused.to_string().contains("too many values"), "{refused}");
+    assert!(matches!(refused, Error::OverLimit { limit: Limit::IndexJson, .. }), "{refused:?}");
     let layout = Layout::open(folder.path()).unwrap().with_limits(Limits::OWN);
     assert_eq!(layout.entries().unwrap().len(), 100_000);
 }
