@@ -72,7 +72,6 @@ pub use import::{Imported, Selection};
 pub use import_options::ImportOptions;
 pub use inventory::{Inventory, InventoryBlob, InventoryRef};
 pub use layout::Layout;
-pub use limits::{Limit, Limits};
 pub use maintain::Maintained;
 pub use oci_spec;
 pub use oci_store_base::{Collected, Condition, Extent, LinkMode};
@@ -84,7 +83,7 @@ pub use refs::{INCOMPLETE, Ref};
 pub use reindex::Report;
 pub use removal::Policy;
 pub use repair::Repaired;
-pub use source::{Content, Entry, ImageSource, PlatformSpec, Source, pick};
+pub use source::{Content, Entry, ImageSource, Limit, Limits, PlatformSpec, Source, pick};
 pub use store::{KIND, OpenOptions, Store, StoreSource};
 
 /// The example of the README, as a test.

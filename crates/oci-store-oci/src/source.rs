@@ -11,7 +11,8 @@ use oci_store_cas::{Blob, Digest, Hasher};
 
 use crate::archive::Opened;
 use crate::document::MAX_DOCUMENT;
-use crate::limits::{Limits, Most, size_text};
+pub use crate::limits::{Limit, Limits};
+use crate::limits::{Most, size_text};
 use crate::platform::{narrow, text_of};
 use crate::{Archive, Descriptor, Error, Layout, Place, Result, Stream, Transport};
 
