@@ -32,8 +32,8 @@ enum Work {
     Doc(&'static str),
     /// The words that choose what to test, for whichever runner is there.
     Test(&'static str),
-    /// The words of an attack's command line, in a small size.
-    Attack(&'static str),
+    /// The words of a command line of this program: an attack in a small size, for example.
+    Own(&'static str),
 }
 
 /// In the order in which mistakes are cheapest to find. Commands with the same features stand together, and the
@@ -95,26 +95,23 @@ const STEPS: &[Step] = &[
     },
     // A small size of each attack but `fuzz`, which builds everything with a sanitizer: first of the program as users get
     // it, then those that share a build with doors for attacks.
-    Step { title: "attack: races", slow: true, work: Work::Attack("race refs --runs 5") },
-    Step { title: "attack: import beside gc", slow: true, work: Work::Attack("race gc --runs 5") },
-    Step {
-        title: "attack: kills",
-        slow: true,
-        work: Work::Attack("crash --changing --every 5 --command import-1,rm,gc"),
-    },
-    Step { title: "attack: faults", slow: true, work: Work::Attack("faults --every 29 --command import-1,tag,gc") },
-    Step { title: "attack: power cuts", slow: true, work: Work::Attack("powercut --filesystem ext4 --images 60") },
-    Step { title: "attack: hostile input", slow: true, work: Work::Attack("hostile --every 20") },
-    Step { title: "attack: bit rot", slow: true, work: Work::Attack("rot --every 500") },
-    Step { title: "attack: interleavings", slow: true, work: Work::Attack("interleave --every 97") },
-    Step { title: "negative controls", slow: true, work: Work::Attack("controls --quick") },
+    Step { title: "attack: races", slow: true, work: Work::Own("race refs --runs 5") },
+    Step { title: "attack: import beside gc", slow: true, work: Work::Own("race gc --runs 5") },
+    Step { title: "attack: kills", slow: true, work: Work::Own("crash --changing --every 5 --command import-1,rm,gc") },
+    Step { title: "attack: faults", slow: true, work: Work::Own("faults --every 29 --command import-1,tag,gc") },
+    Step { title: "attack: power cuts", slow: true, work: Work::Own("powercut --filesystem ext4 --images 60") },
+    Step { title: "attack: hostile input", slow: true, work: Work::Own("hostile --every 20") },
+    Step { title: "attack: bit rot", slow: true, work: Work::Own("rot --every 500") },
+    Step { title: "attack: interleavings", slow: true, work: Work::Own("interleave --every 97") },
+    Step { title: "negative controls", slow: true, work: Work::Own("controls --quick") },
     Step {
         title: "attack: soak",
         slow: true,
-        work: Work::Attack("soak --doors --operations 3000 --round 3000 --processes 4 --threads 2"),
+        work: Work::Own("soak --doors --operations 3000 --round 3000 --processes 4 --threads 2"),
     },
-    Step { title: "attack: the model", slow: true, work: Work::Attack("model --processes 2") },
-    Step { title: "counts of what commands ask of the disk", slow: true, work: Work::Attack("counts") },
+    Step { title: "attack: the model", slow: true, work: Work::Own("model --processes 2") },
+    Step { title: "counts of what commands ask of the disk", slow: true, work: Work::Own("counts") },
+    Step { title: "static program, tried where there is nothing else", slow: true, work: Work::Own("dist") },
     // The command is no library, and its page would overwrite the facade's.
     Step {
         title: "docs",
@@ -152,7 +149,7 @@ impl Work {
             Self::Tidy => tidy::run(),
             Self::Cargo(words) => run_to_success(&mut cargo(words)),
             Self::Doc(words) => run_to_success(cargo(words).env("RUSTDOCFLAGS", "-D warnings")),
-            Self::Attack(words) => run_to_success(
+            Self::Own(words) => run_to_success(
                 Command::new(env::current_exe().context("this program has no path")?)
                     .args(words.split_whitespace())
                     .current_dir(workspace_root())
