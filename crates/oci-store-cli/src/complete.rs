@@ -23,7 +23,7 @@ const MOST: usize = 1000;
 
 /// If it is a shell's script that asks, answers and ends the process.
 pub(crate) fn answer() {
-    CompleteEnv::with_factory(args::command).var(VARIABLE).shells(SHELLS).bin(NAME).complete();
+    CompleteEnv::with_factory(args::with_help).var(VARIABLE).shells(SHELLS).bin(NAME).complete();
 }
 
 /// The script that makes a shell ask.

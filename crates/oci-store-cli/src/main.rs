@@ -17,16 +17,19 @@ mod usage;
 
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
 fn main() -> ExitCode {
     interrupt::outlive_file_limit();
     complete::answer();
-    let matches = args::command().try_get_matches().or_else(|error| match error.kind() {
+    let matches = args::Args::command().try_get_matches().or_else(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            args::with_help().try_get_matches()
+        }
         // What the environment says is no word of the line: without one, help is what is wanted.
-        ErrorKind::MissingSubcommand => args::command().mut_args(|arg| arg.env(Resettable::Reset)).try_get_matches(),
+        ErrorKind::MissingSubcommand => args::with_help().mut_args(|arg| arg.env(Resettable::Reset)).try_get_matches(),
         _ => Err(error),
     });
     let args = match matches.and_then(|matches| args::Args::from_arg_matches(&matches)) {

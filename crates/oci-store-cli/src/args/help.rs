@@ -175,8 +175,9 @@ Exit codes:
 
 oci-store COMMAND --help tells more of one, with examples.";
 
-/// The command line, with all that its help has to say.
-pub(crate) fn command() -> Command {
+/// The command line, with all that its help has to say. To put that together takes longer than most commands do, so it
+/// is for who asks for help.
+pub(crate) fn with_help() -> Command {
     let mut command = Args::command();
     for (name, examples) in EXAMPLES {
         if command.find_subcommand(name).is_some() {
@@ -273,7 +274,7 @@ mod tests {
                     let words: Vec<String> =
                         words.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
                     assert_eq!(words.first().map(String::as_str), Some("oci-store"), "{example}");
-                    let parsed = command().try_get_matches_from(words);
+                    let parsed = with_help().try_get_matches_from(words);
                     assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
                     assert!(parsed.is_ok_and(|parsed| parsed.subcommand_name().is_some()), "{name}: {example}");
                 }
@@ -302,6 +303,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        command().debug_assert();
+        with_help().debug_assert();
     }
 }

@@ -12,7 +12,7 @@ pub(crate) use blobs::Blobs;
 pub(crate) use care::{Check, Prune};
 pub(crate) use data::{BlobDataCommand, DataCommand};
 pub(crate) use export::Export;
-pub(crate) use help::command;
+pub(crate) use help::with_help;
 pub(crate) use image::Import;
 pub(crate) use questions::{Differ, Du, Find, LeaseCommand, Log, Referrers, Tree, Undo, Why};
 
@@ -89,7 +89,9 @@ pub(crate) enum Format {
     Jsonl,
 }
 
+// What a command takes is put together when it is that command's turn.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Import images from image layouts, tar archives and pipes
     Import(Import),

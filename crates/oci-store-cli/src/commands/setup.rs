@@ -19,7 +19,7 @@ pub(crate) fn completion(shell: Shell) -> Result<()> {
 pub(crate) fn man(dir: &Path) -> Result<()> {
     let failed = |error: std::io::Error| Failure::new(code::ERROR, format!("{}: {error}", dir.display()));
     std::fs::create_dir_all(dir).map_err(failed)?;
-    clap_mangen::generate_to(args::command(), dir).map_err(failed)
+    clap_mangen::generate_to(args::with_help(), dir).map_err(failed)
 }
 
 pub(crate) fn version(context: &Context) -> Result<()> {
