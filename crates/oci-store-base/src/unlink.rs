@@ -3,20 +3,26 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
+use oci_store_cas::threads::side_by_side;
 
 use crate::collect::{GAP, LONG};
 use crate::decide::FEW;
 use crate::edges::scan;
 use crate::schema;
-use crate::{Collected, Error, Result, Store, Txn, View};
+use crate::{Collected, Error, Result, Store, View};
 
 /// Files that one transaction unlinks at the most.
 const CHUNK: usize = 256;
+
+/// Threads that unlink, at the most.
+const THREADS: usize = 4;
 
 /// Is shown some files, with their sizes.
 type Files<'f> = dyn FnMut(&[(Digest, u64)]) -> Result<()> + 'f;
@@ -71,8 +77,8 @@ impl Store {
         loop {
             let mut page = Vec::new();
             self.view(|view| {
-                view.each_pending(after.as_ref(), &mut |digest, _| {
-                    page.push(digest);
+                view.each_pending(after.as_ref(), &mut |digest, size| {
+                    page.push((digest, size));
                     Ok(if page.len() == CHUNK { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                 })
             })?;
@@ -81,7 +87,7 @@ impl Store {
                 return Ok(total);
             }
             let done = self.unlink(&page, &mut total)?;
-            after = page.into_iter().take(done).next_back();
+            after = page.into_iter().take(done).next_back().map(|(digest, _)| digest);
             thread::sleep(GAP);
         }
     }
@@ -94,8 +100,7 @@ impl Store {
     pub fn unlink_orphans(&self) -> Result<Collected> {
         let mut total = Collected::default();
         self.each_orphans(Before::Ever, &mut |orphans| {
-            let digests: Vec<Digest> = orphans.iter().map(|(digest, _)| digest.clone()).collect();
-            let mut left = digests.as_slice();
+            let mut left = orphans;
             while !left.is_empty() {
                 left = left.get(self.unlink(left, &mut total)?..).unwrap_or_default();
                 thread::sleep(GAP);
@@ -149,43 +154,69 @@ impl Store {
     }
 
     /// Unlinks files, a few at least, until others have waited long enough; returns how many of them it has looked at.
-    fn unlink(&self, digests: &[Digest], total: &mut Collected) -> Result<usize> {
+    fn unlink(&self, files: &[(Digest, u64)], total: &mut Collected) -> Result<usize> {
         reached(Point::BeforeUnlink);
         // A second try counts what it finds: what the first has unlinked is gone.
         self.update_to_free(|txn| {
             // Read again, in this transaction: whoever names a blob later sees, in its own, that the file is gone.
             let leased = self.leased()?;
             reached(Point::InUnlink);
-            let until = Instant::now() + LONG;
-            let mut done = 0;
-            for digest in digests {
-                self.unlink_one(txn, &leased, digest, total)?;
-                done += 1;
-                if done >= FEW && Instant::now() >= until {
-                    break;
+            let fates = files.iter().map(|(digest, _)| Fate::of(digest, txn.view(), &leased));
+            let fates = fates.collect::<Result<Vec<_>>>()?;
+            let goes = |at: &usize| fates.get(*at) == Some(&Fate::Goes);
+            let doomed: Vec<usize> = (0..files.len()).filter(goes).collect();
+            let unlinked = self.unlink_these(doomed.iter().filter_map(|at| files.get(*at)).collect(), total)?;
+            let looked = doomed.get(unlinked).copied().unwrap_or(files.len());
+            for ((digest, _), fate) in files.iter().zip(&fates).take(looked) {
+                if *fate != Fate::Waits {
+                    txn.0.delete(&schema::of_digest(schema::PENDING, digest))?;
                 }
             }
-            Ok(done)
+            Ok(looked)
         })
     }
 
-    fn unlink_one(
-        &self,
-        txn: &mut Txn<'_>,
-        leased: &HashSet<Digest>,
-        digest: &Digest,
-        total: &mut Collected,
-    ) -> Result<()> {
-        if txn.view().blob(digest)?.is_none() {
-            if leased.contains(digest) {
-                return Ok(());
+    /// Unlinks files, a few at least, until it has taken long enough; returns how many of them, the first. Removing a name
+    /// is done by one at a time in a folder, but what comes after it, the freeing of its blocks, takes as long.
+    fn unlink_these(&self, files: Vec<&(Digest, u64)>, total: &mut Collected) -> Result<usize> {
+        let until = Instant::now() + LONG;
+        let next = AtomicUsize::new(0);
+        let outcome = Mutex::new(Ok(total));
+        let threads = if files.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+        side_by_side(threads.min(THREADS), || {
+            // Whoever has got a number sees to its file, so that those that are done are the first.
+            while next.load(Ordering::Relaxed) < FEW || Instant::now() < until {
+                let Some((digest, size)) = files.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                let deleted = self.cas().delete(digest);
+                let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                match (&mut *outcome, deleted) {
+                    (Ok(total), Ok(true)) => total.add(*size),
+                    (_, Ok(_)) => {}
+                    (_, Err(error)) => *outcome = Err(error),
+                }
             }
-            let size = self.cas().size(digest)?;
-            if self.cas().delete(digest)? {
-                total.add(size.unwrap_or_default());
-            }
-        }
-        txn.0.delete(&schema::of_digest(schema::PENDING, digest))?;
-        Ok(())
+        });
+        outcome.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        Ok(next.into_inner().min(files.len()))
+    }
+}
+
+/// What becomes of a file that is to go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It has a row again.
+    Stays,
+    /// A live lease names it.
+    Waits,
+    Goes,
+}
+
+impl Fate {
+    fn of(digest: &Digest, view: View<'_>, leased: &HashSet<Digest>) -> Result<Self> {
+        Ok(match view.blob(digest)? {
+            Some(_) => Self::Stays,
+            None if leased.contains(digest) => Self::Waits,
+            None => Self::Goes,
+        })
     }
 }

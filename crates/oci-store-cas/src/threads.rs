@@ -1,6 +1,6 @@
-//! Threads where memory is limited.
+//! Work that several threads share, also where memory is limited.
 
-use std::fs;
+use std::{fs, thread};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -16,4 +16,16 @@ pub fn has_room() -> bool {
     let size =
         status.lines().find_map(|line| line.strip_prefix("VmSize:")?.split_whitespace().next()?.parse::<u64>().ok());
     size.is_none_or(|kib| kib.saturating_mul(1024).saturating_add(ROOM) <= limit)
+}
+
+/// Runs `work` in `threads` threads, this one among them; in fewer, where no more are to be had (`ulimit -u`, `ulimit -v`).
+pub fn side_by_side(threads: usize, work: impl Fn() + Sync) {
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            if !has_room() || thread::Builder::new().spawn_scoped(scope, &work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
 }

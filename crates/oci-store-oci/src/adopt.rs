@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use oci_store_base::OWN_FOLDER;
+use oci_store_cas::threads::side_by_side;
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 
 use crate::into_folder::lock_folder;
 use crate::note::NOTE;
 use crate::progress::{Progress, passed};
 use crate::store::OpenOptions;
-use crate::threads::side_by_side;
 use crate::{Error, ImageSource, Layout, RefName, Report, Result, Store};
 
 /// What an adoption has made.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use oci_store_base::{Guard, NewBlob};
 use oci_store_cas::Digest;
+use oci_store_cas::threads::side_by_side;
 
 use crate::intake::{Bytes, Intake, State};
 use crate::progress::passed;
 use crate::source::{Content, check_size};
-use crate::threads::side_by_side;
 use crate::{Descriptor, Result};
 
 /// Blobs of fewer bytes are copied at once, as waiting would take longer. Attacks are made with small ones.

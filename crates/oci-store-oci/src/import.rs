@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use oci_store_base::{Condition, LinkMode};
 use oci_store_cas::attack::{Point, reached};
+use oci_store_cas::threads::side_by_side;
 
 use crate::history::{self, By, Operation};
 use crate::import_options::ImportOptions;
@@ -12,7 +13,6 @@ use crate::intake::{Image, Intake};
 use crate::moving::{self, Taken};
 use crate::progress::Progress;
 use crate::source::{Entry, ImageSource, Source, pick, pick_named};
-use crate::threads::side_by_side;
 use crate::{Descriptor, Error, REF_NAME, RefName, Result, Store, Stream, refs};
 
 /// What of a source to import.

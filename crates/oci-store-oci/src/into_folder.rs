@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_store_cas::attack::{Point, reached};
+use oci_store_cas::threads::side_by_side;
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 use rustix::fs::{FlockOperation, flock};
 
@@ -19,7 +20,6 @@ use crate::limits::{Limits, Most};
 use crate::progress::{Progress, passed};
 use crate::source::ImageSource;
 use crate::temporary::{TEMPORARY, Temporary};
-use crate::threads::side_by_side;
 use crate::{Descriptor, Error, Result};
 
 /// The file that says what a layout's folder is.

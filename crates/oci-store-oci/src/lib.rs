@@ -57,7 +57,6 @@ mod shown;
 pub mod source;
 mod store;
 mod temporary;
-mod threads;
 
 pub use adopt::Adopted;
 pub use archive::{Archive, Stream};

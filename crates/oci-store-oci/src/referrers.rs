@@ -7,11 +7,11 @@ use std::thread;
 
 use memchr::memmem;
 use oci_store_cas::Digest;
+use oci_store_cas::threads::side_by_side;
 
 use crate::document::{Role, children};
 use crate::media_type::is_document;
 use crate::source::{ImageSource, read_document, read_unverified, verify};
-use crate::threads::side_by_side;
 use crate::{Descriptor, Result};
 
 /// What has a subject, by it; found on first need.

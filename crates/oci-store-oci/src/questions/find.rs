@@ -6,13 +6,13 @@ use std::thread;
 
 use oci_spec::image::Platform;
 use oci_store_cas::Digest;
+use oci_store_cas::threads::side_by_side;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::document::Role;
 use crate::media_type::{is_document, is_index};
 use crate::source::{PlatformSpec, read_document};
-use crate::threads::side_by_side;
 use crate::{Descriptor, Result, Store, refs};
 
 use super::config;

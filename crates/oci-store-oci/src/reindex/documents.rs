@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use oci_store_base::{Described, Link, Rebuild};
+use oci_store_cas::threads::side_by_side;
 use oci_store_cas::{Digest, VerifyReader};
 
 use crate::document::{Child, Role, children};
 use crate::entries::Entries;
 use crate::limits::Limits;
 use crate::media_type::is_document;
-use crate::threads::side_by_side;
 use crate::{Descriptor, Error, Result};
 
 /// So many entries are read by one thread.
