@@ -181,9 +181,9 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
 
-    /// Blobs: [`cas::Error`].
+    /// Blobs: [`cas::Error`], but for [`Error::Cancelled`].
     #[error(transparent)]
-    Cas(#[from] cas::Error),
+    Cas(cas::Error),
 
     /// The index: [`index::Error`], but for damage, which is [`Error::IndexLost`].
     #[error(transparent)]
@@ -216,6 +216,15 @@ fn is_of_the_file(error: &io::Error) -> bool {
 
 fn version(version: &Option<u64>) -> String {
     version.map_or_else(|| "nothing".to_owned(), |v| format!("version {v}"))
+}
+
+impl From<cas::Error> for Error {
+    fn from(error: cas::Error) -> Self {
+        match error {
+            cas::Error::Cancelled => Self::Cancelled,
+            error => Self::Cas(error),
+        }
+    }
 }
 
 impl From<index::Error> for Error {

@@ -49,6 +49,10 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The caller asked for it to end.
+    #[error("cancelled")]
+    Cancelled,
+
     /// Reading or writing a stream that has no path failed.
     #[error(transparent)]
     Stream(io::Error),
@@ -75,6 +79,7 @@ impl From<Error> for io::Error {
             Error::Io { ref source, .. } => source.kind(),
             Error::BatchName(_) => io::ErrorKind::InvalidInput,
             Error::UnknownAlgorithm(_) => io::ErrorKind::Unsupported,
+            Error::Cancelled => io::ErrorKind::Other,
             Error::DigestMismatch { .. } | Error::SizeMismatch { .. } => io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)

@@ -179,6 +179,7 @@ impl Plan {
 }
 
 /// How much was copied.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Copied {
     pub(crate) blobs: u64,
     pub(crate) bytes: u64,

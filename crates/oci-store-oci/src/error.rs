@@ -213,13 +213,14 @@ pub enum Error {
         error: Box<Error>,
     },
 
-    /// The base store: [`base::Error`].
+    /// The base store: [`base::Error`]. Who was [cancelled](crate::Progress::cancelled) gets
+    /// [`base::Error::Cancelled`].
     #[error(transparent)]
     Base(#[from] base::Error),
 
     /// Blobs: [`cas::Error`].
     #[error(transparent)]
-    Cas(#[from] cas::Error),
+    Cas(cas::Error),
 
     /// The operating system said no.
     #[error("{}: {source}", .path.display())]
@@ -229,6 +230,15 @@ pub enum Error {
         /// Its answer.
         source: io::Error,
     },
+}
+
+impl From<cas::Error> for Error {
+    fn from(error: cas::Error) -> Self {
+        match error {
+            cas::Error::Cancelled => Self::Base(base::Error::Cancelled),
+            error => Self::Cas(error),
+        }
+    }
 }
 
 /// The most characters of a name, and of a reason, that a message has: both may be somebody else's.

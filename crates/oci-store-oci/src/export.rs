@@ -110,6 +110,16 @@ impl Store {
             return Err(Error::document(to.display(), "is a store, which takes what it lacks: exclude nothing"));
         }
         let other = self.options.elsewhere().open(to)?;
+        let copied = other.base().view(|view| {
+            let mut lacking = Copied::default();
+            for (digest, size) in &plan.blobs {
+                if view.blob(digest)?.is_none() {
+                    lacking.blobs += 1;
+                    lacking.bytes += size;
+                }
+            }
+            Ok::<_, Error>(lacking)
+        })?;
         for image in &plan.images {
             let digest = image.target.digest.to_string();
             let selection = Selection::One { source: Some(&digest), name: Some(&image.name) };
@@ -117,7 +127,7 @@ impl Store {
             let import = ImportOptions { referrers, allow_incomplete, ..ImportOptions::default() };
             other.import(&self.as_source(), &selection, &import, progress)?;
         }
-        Ok(plan.done(Copied { blobs: 0, bytes: 0 }, 0))
+        Ok(plan.done(copied, 0))
     }
 }
 

@@ -277,7 +277,12 @@ impl<'i> Intake<'i> {
             error @ (Error::Source { .. } | Error::Copy(_)) => error,
             Error::Base(Base::Cas(error @ oci_store_cas::Error::Io { .. })) => error.into(),
             error @ Error::Base(
-                Base::Io { .. } | Base::Index(_) | Base::LockTimeout { .. } | Base::NotShared { .. } | Base::Row { .. },
+                Base::Cancelled
+                | Base::Io { .. }
+                | Base::Index(_)
+                | Base::LockTimeout { .. }
+                | Base::NotShared { .. }
+                | Base::Row { .. },
             ) => error,
             error => Error::Source { origin: self.source.origin(), error: Box::new(error) },
         }

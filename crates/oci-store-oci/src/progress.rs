@@ -23,7 +23,7 @@ pub trait Progress: Sync {
     /// A blob is done, in this thread.
     fn blob_done(&self) {}
 
-    /// Whether the operation should end now, undone, with an error that says cancelled.
+    /// Whether the operation should end now, undone, with [`Error::Cancelled`](oci_store_base::Error::Cancelled).
     fn cancelled(&self) -> bool {
         false
     }
@@ -42,7 +42,5 @@ impl Progress for AtomicBool {
 /// For the `passed` of copies: tells, and ends the copy if it is cancelled.
 pub(crate) fn passed(progress: &dyn Progress, bytes: u64) -> oci_store_cas::Result<()> {
     progress.passed(bytes);
-    if progress.cancelled() { Err(std::io::Error::other(CANCELLED).into()) } else { Ok(()) }
+    if progress.cancelled() { Err(oci_store_cas::Error::Cancelled) } else { Ok(()) }
 }
-
-pub(crate) const CANCELLED: &str = "cancelled";

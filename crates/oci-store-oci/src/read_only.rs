@@ -1,8 +1,7 @@
 //! A layout as it lies there, read by `index.json` and `blobs/` alone: what can be done with a store that may not be
 //! written, as its index and its leases then can't be used.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use oci_store_base::Link;
 use oci_store_cas::{Digest, VerifyReader};
@@ -13,7 +12,8 @@ use crate::destination::{Destination, ExportOptions, Exported, Outgoing, Plan, P
 use crate::document::children;
 use crate::platform::narrow;
 use crate::progress::{Progress, passed};
-use crate::refs::{INCOMPLETE, not_found};
+use crate::referrers::subject_of;
+use crate::refs::{INCOMPLETE, PINNED, not_found};
 use crate::source::{Entry, ImageSource, pick, read_document};
 use crate::{Descriptor, Error, Layout, Reading, RefName, Result};
 
@@ -73,9 +73,12 @@ impl Layout {
             }
             entries.retain(|entry| names.iter().any(|name| entry.name.as_deref() == Some(name.as_str())));
         }
-        let mut checked = Checked { images: entries.len() as u64, ..Checked::default() };
+        let mut checked = Checked::default();
         let mut verdicts: HashMap<Digest, Option<Fault>> = HashMap::new();
         for Entry { name, descriptor } in entries {
+            let is_referrer =
+                name.is_none() && descriptor.annotation(PINNED).is_none() && subject_of(self, &descriptor).is_some();
+            checked.images += u64::from(!is_referrer);
             let image = name.unwrap_or_else(|| descriptor.digest.to_string());
             let (closure, members) = self.walk(&descriptor)?;
             let problem = |fault, blob| Problem { image: image.clone(), fault, blob };

@@ -92,8 +92,8 @@ fn candidates(source: &dyn ImageSource) -> Result<Vec<Descriptor>> {
     Ok(candidates)
 }
 
-/// What a document is about.
-fn subject_of(source: &dyn ImageSource, descriptor: &Descriptor) -> Option<Digest> {
+/// What a document is about. One that can't be read is about nothing.
+pub(crate) fn subject_of(source: &dyn ImageSource, descriptor: &Descriptor) -> Option<Digest> {
     let bytes = read_unverified(source, descriptor).ok()??;
     // Most are about nothing, which is seen without hashing and parsing them; a key may be written with escapes.
     if memmem::find(&bytes, b"subject").is_none() && memmem::find(&bytes, b"\\u").is_none() {

@@ -81,6 +81,54 @@ fn needed_by_one_and_used_by_another() {
     }
 }
 
+/// By the index and by the folder alone: what is about an image is no image of its own.
+#[test]
+fn images_are_counted_alike_by_index_and_folder() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let (image, pinned) = (images.simple("image"), images.simple("pinned"));
+        images.name("v1", &image);
+        let about = images.about(&image, "about");
+        images.list(&about);
+        images.name("v2", &pinned);
+        import_all(&store, &images).unwrap();
+        store.pin("v2").unwrap();
+        store.remove_ref(&name("v2")).unwrap();
+        let by_index = store.check(&[], false, &()).unwrap();
+        let by_folder = Layout::open(store.root()).unwrap().check(&[], false, &()).unwrap();
+        assert_eq!((by_index.images, by_index.blobs), (by_folder.images, by_folder.blobs));
+    }
+}
+
+/// However far it is: between two blobs, and while the bytes of one pass.
+#[test]
+fn a_check_that_is_cancelled_says_so() {
+    struct OncePassed(AtomicBool);
+    impl Progress for OncePassed {
+        fn passed(&self, _: u64) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+        fn cancelled(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let image = images.simple("image");
+        images.name("v1", &image);
+        import_all(&store, &images).unwrap();
+        let is_cancelled = |error: Error| matches!(error, Error::Base(oci_store_base::Error::Cancelled));
+        for cancelled in [false, true] {
+            let by_index = store.check(&[], true, &OncePassed(cancelled.into()));
+            assert!(is_cancelled(by_index.unwrap_err()));
+            let layout = Layout::open(store.root()).unwrap();
+            assert!(is_cancelled(layout.check(&[], true, &OncePassed(cancelled.into())).unwrap_err()));
+        }
+    }
+}
+
 /// What a gc takes while it is being checked is not wrong.
 #[test]
 fn a_gc_beside_a_check() {

@@ -2,6 +2,7 @@ use std::fs;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use oci_store_base::BlobFilter;
 use oci_store_oci::{
     Archive, Destination, Error, ExportOptions, ImageSource, ImportOptions, Layout, Packing, Progress, Selection, Store,
 };
@@ -154,7 +155,13 @@ fn to_another_store() {
         // In memory, an index is only found by those who share it.
         let root = if bench.backend == "memory" { bench.beside("other") } else { other.root() };
         let there = bench.options().open(&root).unwrap();
-        export(&store, "v1", &root, "there").unwrap();
+        let copy = || export_with(&store, "v1", &root, "there", &ExportOptions::default(), &()).unwrap();
+        let exported = copy();
+        let came = there.base().view(|view| view.blobs(&BlobFilter::default(), None, usize::MAX)).unwrap();
+        let bytes: u64 = came.iter().map(|blob| blob.size).sum();
+        assert_eq!((exported.blobs, exported.bytes), (came.len() as u64, bytes));
+        let again = copy();
+        assert_eq!((again.blobs, again.bytes), (0, 0));
         assert_eq!(refs(&there)["there"], refs(&store)["v1"]);
         assert_eq!(unnamed(&root).len(), 2);
         sweep(&there);
