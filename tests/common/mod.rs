@@ -233,3 +233,29 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// Runs commands at another time.
+pub(crate) struct Clock {
+    preload: String,
+}
+
+impl Clock {
+    /// `None`, and said so, where there is no `faketime`.
+    pub(crate) fn new() -> Option<Self> {
+        // That program runs its command in a child; this is what it would preload.
+        let asked = Command::new("faketime").args(["-f", "-1d", "env"]).output();
+        let asked = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let preload = asked.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
+        if preload.is_none() {
+            println!("skipped: there is no faketime");
+        }
+        Some(Self { preload: preload?.to_owned() })
+    }
+
+    /// `oci-store WORDS`, as if it were so much later or, with a `-`, earlier.
+    pub(crate) fn off_by(&self, by: &str, world: &World, words: &str) -> Command {
+        let mut command = world.oci_store();
+        command.env("LD_PRELOAD", &self.preload).env("FAKETIME", by).args(words.split(' '));
+        command
+    }
+}

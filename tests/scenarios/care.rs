@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::common::layout::{Builder, blob_path, layers_of};
-use crate::common::{World, over_each_index};
+use crate::common::{Clock, Ran, World, over_each_index};
 
 over_each_index!(
     prune_keeps_the_newest_of_each_name_and_collects,
     prune_goes_by_age_and_by_pattern,
+    an_import_again_makes_a_ref_young_again,
     prune_without_a_policy_is_a_usage_error,
     a_share_of_the_blobs_is_read_and_all_shares_are_all,
     what_a_check_with_a_budget_read_is_remembered,
@@ -61,6 +62,21 @@ fn prune_goes_by_age_and_by_pattern(world: &World) {
     assert_eq!(names(world), ["ci/a:2", "ci/b:1"]);
     assert_eq!(world.ok("prune -q --older-than 0s"), "ci/a:2\nci/b:1\n");
     assert_eq!(world.blob_files(), [""; 0]);
+}
+
+/// Who imports the same image every night keeps it.
+fn an_import_again_makes_a_ref_young_again(world: &World) {
+    let Some(clock) = Clock::new() else { return };
+    for by in ["-3d", "-2d"] {
+        Ran::of(&mut clock.off_by(by, world, "import --sref v1 --dref nightly hello")).ok();
+    }
+    let log = world.json("log");
+    assert_eq!(world.ok("prune --older-than 60h"), "removed 0 refs, 0 blobs, 0 B\n");
+    world.ok("import --sref v1 --dref nightly hello");
+    assert_eq!(world.ok("prune --older-than 2h"), "removed 0 refs, 0 blobs, 0 B\n");
+    // It is no change, all the same.
+    assert_eq!(world.json("log"), log);
+    world.ok("check");
 }
 
 fn prune_without_a_policy_is_a_usage_error(world: &World) {

@@ -5,9 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
-use crate::common::{Ran, World, over_each_index};
+use crate::common::{Clock, Ran, World, over_each_index};
 
 over_each_index!(
     a_store_is_the_same_by_every_path,
@@ -152,18 +151,8 @@ fn one_process_opens_a_store_by_several_paths(world: &World) {
 
 /// No time decides what is kept.
 fn a_clock_that_goes_back_a_day_changes_nothing(world: &World) {
-    // The program `faketime` runs its command in a child; this is what it would preload.
-    let asked = Command::new("faketime").args(["-f", "-1d", "env"]).output();
-    let asked = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let Some(preload) = asked.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")) else {
-        println!("skipped: there is no faketime");
-        return;
-    };
-    let faked = |by: &str, words: &str| {
-        let mut command = world.oci_store();
-        command.env("LD_PRELOAD", preload).env("FAKETIME", by).args(words.split(' '));
-        command
-    };
+    let Some(clock) = Clock::new() else { return };
+    let faked = |by: &str, words: &str| clock.off_by(by, world, words);
     let run = |by: &str, words: &str| Ran::of(&mut faked(by, words)).ok();
     world.ok("import --all hello");
     assert!(run("+400d", "list").contains(" 400 days ago"), "no faked time: {}", run("+400d", "list"));

@@ -6,7 +6,7 @@ use oci_store_cas::{Algorithm, Digest};
 
 use crate::edges::scan;
 use crate::schema::{self, BlobRow};
-use crate::time::now;
+use crate::time::{TIME_GRANULARITY, now};
 use crate::{Error, Result, Txn, View};
 
 /// What the store knows of a blob. Times are seconds since 1970.
@@ -20,7 +20,8 @@ pub struct BlobInfo {
     pub media_type: String,
     /// When it came into the store.
     pub created: u64,
-    /// When an image with it was last imported, tagged or exported; accurate to an hour.
+    /// When an image with it was last imported or, of what a ref names itself, tagged; accurate to an hour. Exports
+    /// write nothing, so they do not count.
     pub used: u64,
     /// When its bytes were last found to be right: at the latest when they came in, or were checked since.
     /// `None` after a `reindex` that did not hash.
@@ -80,9 +81,6 @@ impl BlobFilter {
 
 /// How many candidates an [`Error::Ambiguous`] lists.
 const CANDIDATES: usize = 16;
-
-/// `used` is written again only after so many seconds, so that reading does not mean writing.
-const USED_GRANULARITY: u64 = 3600;
 
 impl View<'_> {
     /// What the store knows of a blob, or `None`: no row, no blob.
@@ -226,7 +224,7 @@ impl Txn<'_> {
     pub fn touch_blob(&mut self, digest: &Digest) -> Result<()> {
         let now = now();
         match self.view().blob(digest)? {
-            Some(info) if info.used + USED_GRANULARITY <= now => self.write_blob(&BlobInfo { used: now, ..info }),
+            Some(info) if info.used + TIME_GRANULARITY <= now => self.write_blob(&BlobInfo { used: now, ..info }),
             _ => Ok(()),
         }
     }

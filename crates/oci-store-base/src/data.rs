@@ -8,7 +8,7 @@ use oci_store_cas::Digest;
 use crate::edges::scan;
 use crate::name::{Key, Kind, key_head};
 use crate::schema::{self, DataHead};
-use crate::time::now;
+use crate::time::{TIME_GRANULARITY, now};
 use crate::{Error, Result, Txn, View};
 
 /// Whose key/value data: two spaces never see each other.
@@ -271,6 +271,22 @@ impl Txn<'_> {
         let head = DataHead { version, updated: now(), kind: kind.spilled(), key: key.spilled(), blob };
         self.0.put(&row, &schema::encode("data", &head, value)?)?;
         Ok(version)
+    }
+
+    /// Notes that (`kind`, `key`) was set again to what it is: only its time changes, and at most once an hour. No value:
+    /// nothing happens. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
+    pub fn touch_data(&mut self, space: Space, kind: &str, key: &str) -> Result<()> {
+        let row = schema::data(space, Kind::new(kind)?, Key::new(key)?);
+        let Some(old) = self.0.get(&row)? else { return Ok(()) };
+        let (head, value): (DataHead, _) = schema::decode("data", &old)?;
+        let now = now();
+        if head.updated + TIME_GRANULARITY <= now {
+            self.0.put(&row, &schema::encode("data", &DataHead { updated: now, ..head }, value)?)?;
+        }
+        Ok(())
     }
 
     /// Removes (`kind`, `key`) if `condition` holds; returns what was there. Idempotent with

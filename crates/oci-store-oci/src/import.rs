@@ -270,7 +270,10 @@ impl Store {
                 for (Imported { name, target, incomplete }, _) in &good {
                     // The same again is no change: no new generation, and index.json stays as it is.
                     generation = match refs::get(txn.view(), name)? {
-                        Some(old) if old.target.digest == target.digest && old.incomplete == *incomplete => generation,
+                        Some(old) if old.target.digest == target.digest && old.incomplete == *incomplete => {
+                            refs::touch(txn, name)?;
+                            generation
+                        }
                         _ => history::set(txn, by, name, target, *incomplete, Condition::Any)?,
                     };
                 }

@@ -39,7 +39,7 @@ pub struct Ref {
     pub target: Descriptor,
     /// The image was let in although parts of it were missing (`--allow-incomplete`).
     pub incomplete: bool,
-    /// When it was set, in seconds since 1970.
+    /// When it was set, in seconds since 1970. An import that finds it set as it is to be counts too, accurate to an hour.
     pub updated: u64,
     /// The generation in which it was set.
     pub(crate) generation: u64,
@@ -280,6 +280,11 @@ pub(crate) fn restore(
         Err(BaseError::Conflict { .. }) => Err(Error::RefConflict(name.to_string())),
         other => Ok(other.map(drop)?),
     }
+}
+
+/// Notes that a ref was set again to what it names: it is as young as that, accurate to an hour, and nothing else changes.
+pub(crate) fn touch(txn: &mut Txn<'_>, name: &RefName) -> Result<()> {
+    Ok(txn.touch_data(Space::Store, REF, name.as_str())?)
 }
 
 /// Removes a ref; returns the generation, and what was there.
