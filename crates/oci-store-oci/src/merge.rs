@@ -36,10 +36,10 @@ impl Store {
             self.base().view(|view| {
                 for place in left.by_ref().take(GROUP) {
                     let Some(adopt) = self.judge_entry(view, generation, &entries.get(place)?)? else { continue };
-                    // Of several new ones with one name the last stands for it, as for every reader.
-                    if !matches!(&adopt, Adopt::Ref(name) if !names.insert(name.clone())) {
-                        wanted.push((adopt, place));
-                    }
+                    // Of several with one name the last stands for it, as tools add entries at the end. The others are kept
+                    // without it.
+                    let is_taken = matches!(&adopt, Adopt::Ref(name) if !names.insert(name.clone()));
+                    wanted.push((if is_taken { Adopt::Pin } else { adopt }, place));
                 }
                 Ok::<_, crate::Error>(())
             })?;

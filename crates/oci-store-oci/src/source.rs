@@ -154,11 +154,11 @@ pub fn open(place: &Place, limits: Limits) -> Result<Source<'static>> {
     })
 }
 
-/// Picks the one entry called `name`, or of that digest, or without a name the only one; of several with one name that of the
-/// `platform`, else the last. With a `platform`, of an index the manifest for it.
+/// Picks the one entry called `name`, or of that digest, or without a name the only one; of several with one name that of
+/// the `platform`. With a `platform`, of an index the manifest for it.
 ///
 /// # Errors
-/// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoPlatform`].
+/// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::AmbiguousInSource`], [`Error::NoPlatform`].
 pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&PlatformSpec>) -> Result<Entry> {
     pick_from(source, &source.entries()?, name, platform)
 }
@@ -216,7 +216,7 @@ fn absent(source: &dyn ImageSource, entries: &[Entry], name: &str) -> Error {
     Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names(entries) }
 }
 
-/// Of several `candidates` that of the platform, else the last.
+/// Of several `candidates` that of the platform. Of two that are left, no tool takes the same one as the next.
 fn choose(
     source: &dyn ImageSource,
     mut candidates: Vec<&Entry>,
@@ -224,18 +224,33 @@ fn choose(
     platform: Option<&PlatformSpec>,
     entries: &[Entry],
 ) -> Result<Entry> {
-    let last = |candidates: &[&Entry]| candidates.last().map(|entry| (*entry).clone());
-    let entry = last(&candidates).ok_or_else(|| absent(source, entries, name))?;
-    let Some(platform) = platform else { return Ok(entry) };
-    let is_for = |entry: &Entry| entry.descriptor.platform().is_some_and(|own| platform.matches(&own));
-    if candidates.len() == 1 && !is_for(&entry) {
-        return for_platform(source, name, entry, platform);
+    if let (Some(platform), [_, _, ..]) = (platform, candidates.as_slice()) {
+        let mut has: Vec<String> =
+            candidates.iter().filter_map(|entry| Some(text_of(&entry.descriptor.platform()?))).collect();
+        candidates.retain(|entry| is_for(entry, platform));
+        if candidates.is_empty() {
+            has.dedup();
+            return Err(Error::NoPlatform { name: name.to_owned(), platform: platform.to_string(), has });
+        }
     }
-    let mut has: Vec<String> =
-        candidates.iter().filter_map(|entry| Some(text_of(&entry.descriptor.platform()?))).collect();
-    candidates.retain(|entry| is_for(entry));
-    has.dedup();
-    last(&candidates).ok_or_else(|| Error::NoPlatform { name: name.to_owned(), platform: platform.to_string(), has })
+    let (entry, others) = candidates.split_last().ok_or_else(|| absent(source, entries, name))?;
+    if others.iter().any(|other| other.descriptor.digest != entry.descriptor.digest) {
+        let shown = |entry: &&Entry| match entry.descriptor.platform() {
+            Some(platform) => format!("{} for {}", entry.descriptor.digest, text_of(&platform)),
+            None => entry.descriptor.digest.to_string(),
+        };
+        let has = candidates.iter().map(shown).collect();
+        return Err(Error::AmbiguousInSource { name: name.to_owned(), origin: source.origin(), has });
+    }
+    match platform {
+        Some(platform) if !is_for(entry, platform) => for_platform(source, name, (*entry).clone(), platform),
+        _ => Ok((*entry).clone()),
+    }
+}
+
+/// Whether an entry itself says that it is for a platform.
+fn is_for(entry: &Entry, platform: &PlatformSpec) -> bool {
+    entry.descriptor.platform().is_some_and(|own| platform.matches(&own))
 }
 
 /// The same entry for one platform: of an index, its manifest.

@@ -27,7 +27,9 @@ fn picking() {
     let pick_for = |name: Option<&str>, platform: Option<&str>| {
         pick(&images, name, platform.map(|text| text.parse().unwrap()).as_ref()).map(|entry| entry.descriptor.digest)
     };
-    assert_eq!(pick_for(None, None).unwrap(), b.digest, "the only name, and the last of it");
+    for name in [None, Some("v1")] {
+        assert!(matches!(pick_for(name, None), Err(Error::AmbiguousInSource { has, .. }) if has.len() == 2));
+    }
     assert_eq!(pick_for(Some("v1"), Some("linux/amd64")).unwrap(), a.digest);
     assert_eq!(pick_for(Some("v1"), Some("linux/arm64")).unwrap(), b.digest);
     assert!(matches!(pick_for(Some("v1"), Some("linux/riscv64")), Err(Error::NoPlatform { .. })));
@@ -44,6 +46,7 @@ fn picking() {
     images.name(&nobodys, &a);
     assert_eq!(pick(&images, Some(&b.digest.to_string()), None).unwrap().descriptor.digest, b.digest);
     assert!(matches!(pick(&images, Some(&nobodys), None), Err(Error::NotInSource { .. })));
+    images.name("app:b", &a);
     images.name("app:b", &a);
     assert_eq!(pick(&images, Some("app:b"), None).unwrap().descriptor.digest, a.digest, "no digest");
     images.name("\u{1b}[31m\n", &a);
