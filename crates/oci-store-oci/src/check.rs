@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::ErrorKind;
 
-use oci_store_base::View;
+use oci_store_base::{Condition, View};
 use oci_store_cas::Digest;
 
 use crate::closure::{Closure, Member, Missing, closure};
+use crate::history::{self, By, Operation};
 use crate::progress::Progress;
 use crate::seen::{GOOD, MET, READ, Seen};
-use crate::{Reading, RefName, Result, Store, refs};
+use crate::{Error, Reading, RefName, Result, Store, refs};
 
 /// What a check has found wrong with a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +95,7 @@ impl Image {
 
     /// What it consists of, or `None` if it is no image any more.
     fn closure(&self, view: View<'_>) -> Result<Option<Closure>> {
-        let unnamed = |kind| Ok::<_, crate::Error>(refs::unnamed(view, kind, &self.root)?.map(|found| found.digest));
+        let unnamed = |kind| Ok::<_, Error>(refs::unnamed(view, kind, &self.root)?.map(|found| found.digest));
         let found = match &self.kept {
             Kept::Ref(name) => refs::get(view, name)?.map(|found| found.target.digest),
             Kept::Pin => unnamed(refs::PIN)?,
@@ -119,10 +120,11 @@ impl Store {
     /// none means all refs and pins, what is about them, and the rows of the index. What an image was let in without is not
     /// wrong.
     ///
-    /// The outcome of reading is recorded: a blob found damaged is fetched again by the next import that has it.
+    /// The outcome of reading is recorded: a blob found damaged is fetched again by the next import that has it. And a ref
+    /// of which it is noted that its image lacks something is told to be whole once it is.
     ///
     /// # Errors
-    /// [`Error::RefNotFound`](crate::Error::RefNotFound); those of the base store.
+    /// [`Error::RefNotFound`]; those of the base store.
     pub fn check(&self, names: &[RefName], reading: impl Into<Reading>, progress: &dyn Progress) -> Result<Checked> {
         let index = if names.is_empty() { self.index_damage()? } else { None };
         match index {
@@ -167,7 +169,7 @@ impl Store {
         self.base().view(|view| {
             for name in names {
                 let found = refs::get(view, name)?;
-                images.push(of(found.ok_or_else(|| crate::Error::RefNotFound(name.to_string()))?));
+                images.push(of(found.ok_or_else(|| Error::RefNotFound(name.to_string()))?));
             }
             if !names.is_empty() {
                 return Ok(());
@@ -216,9 +218,30 @@ impl Store {
             if is_image && image.incomplete && !closure.missing.is_empty() {
                 checked.incomplete.push(image.label());
             }
+            match &image.kept {
+                Kept::Ref(name) if image.incomplete && closure.missing.is_empty() && problems.is_empty() => {
+                    self.note_whole(name, &image.root)?;
+                }
+                _ => {}
+            }
             checked.problems.extend(problems);
         }
         Ok((checked, seen))
+    }
+
+    /// Takes back the note that a ref's image lacks something, if it does not any more.
+    fn note_whole(&self, name: &RefName, root: &Digest) -> Result<()> {
+        let generation = self.base().update(|txn| {
+            let found = refs::get(txn.view(), name)?.filter(|found| found.incomplete && found.target.digest == *root);
+            let Some(found) = found else { return Ok(None) };
+            if !closure(txn.view(), root)?.missing.is_empty() {
+                return Ok(None);
+            }
+            let by = By::new(txn.view(), Operation::Import, None)?;
+            history::set(txn, by, name, &found.target, false, Condition::Any).map(Some)
+        })?;
+        let done = format!("the image of {name} is whole");
+        generation.map_or(Ok(()), |generation| self.project(generation).map_err(Error::not_shown(done)))
     }
 
     /// What is wrong with an image that nobody can take away meanwhile: a lease names it, and it is still an image

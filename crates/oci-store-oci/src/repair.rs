@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use oci_store_base::{Condition, Error as Base};
+use oci_store_base::Error as Base;
 use oci_store_cas::Digest;
 
 use crate::closure::closure;
-use crate::history::{self, By, Operation};
 use crate::intake::Intake;
 use crate::progress::Progress;
 use crate::source::{ImageSource, Source};
@@ -104,22 +103,7 @@ impl Store {
             tracing::warn!("{digest}: {why}");
         }
         while intake.publish(&[&image], &mut |_| Ok(()))?.is_none() {}
-        name.parse().map_or(Ok(()), |name| self.note_whole(&name, &root.digest))
-    }
-
-    /// Takes back the note that a ref's image lacks something, if it does not any more.
-    fn note_whole(&self, name: &RefName, root: &Digest) -> Result<()> {
-        let generation = self.base().update(|txn| {
-            let found = refs::get(txn.view(), name)?.filter(|found| found.incomplete && found.target.digest == *root);
-            let Some(found) = found else { return Ok(None) };
-            if !closure(txn.view(), root)?.missing.is_empty() {
-                return Ok(None);
-            }
-            let by = By::new(txn.view(), Operation::Import, None)?;
-            history::set(txn, by, name, &found.target, false, Condition::Any).map(Some)
-        })?;
-        let done = format!("the image of {name} is whole");
-        generation.map_or(Ok(()), |generation| self.project(generation).map_err(Error::not_shown(done)))
+        Ok(())
     }
 }
 

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use oci_store_cas::Digest;
 use oci_store_oci::media_type::MANIFEST;
-use oci_store_oci::{Error, Fault, Layout, Progress, Store};
+use oci_store_oci::{Condition, Error, Fault, Layout, Progress, Store};
 use serde_json::json;
 
-use crate::common::{benches, import, import_all, name, overwrite, path_of, sweep};
+use crate::common::{
+    assert_sound, benches, import, import_all, import_with, incomplete, name, overwrite, path_of, sweep,
+};
 use crate::images::{CONFIG, Images, digest, with};
 
 #[test]
@@ -78,6 +80,29 @@ fn needed_by_one_and_used_by_another() {
             store.remove_ref(&name("used")).unwrap();
             sweep(&store);
         }
+    }
+}
+
+/// What came in under one name makes the image of another whole.
+#[test]
+fn an_image_that_became_whole_is_not_called_incomplete() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let image = images.simple("layer");
+        images.name("v1", &image);
+        let mut lacking = images.clone();
+        lacking.blobs.remove(&digest(b"layer"));
+        import_with(&store, &lacking, "v1", &incomplete()).unwrap();
+        store.tag("v1", &name("v2"), Condition::Any).unwrap();
+        let is_incomplete = || store.get_ref(&name("v2")).unwrap().unwrap().incomplete;
+        assert_eq!(store.check(&[], false, &()).unwrap().incomplete, ["v1", "v2"]);
+        import(&store, &images, "v1").unwrap();
+        assert!(is_incomplete());
+        assert_eq!(store.check(&[name("v2")], false, &()).unwrap().incomplete, [""; 0]);
+        assert!(!is_incomplete());
+        assert!(!fs::read_to_string(store.root().join("index.json")).unwrap().contains("incomplete"));
+        assert_sound(&store);
     }
 }
 
