@@ -41,6 +41,8 @@ pub struct Ref {
     pub incomplete: bool,
     /// When it was set, in seconds since 1970. An import that finds it set as it is to be counts too, accurate to an hour.
     pub updated: u64,
+    /// Another one whenever the ref is set: for [`Condition::Version`].
+    pub version: u64,
     /// The generation in which it was set.
     pub(crate) generation: u64,
 }
@@ -72,7 +74,8 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 
 fn ref_of(data: Data) -> Result<Ref> {
     let Record { entry, incomplete, generation } = decode::<Record<Descriptor>>(&data)?;
-    Ok(Ref { name: data.key.parse()?, target: bare(entry), incomplete, updated: data.updated, generation })
+    let (name, target) = (data.key.parse()?, bare(entry));
+    Ok(Ref { name, target, incomplete, updated: data.updated, version: data.version, generation })
 }
 
 pub(crate) fn generation(view: View<'_>) -> Result<u64> {

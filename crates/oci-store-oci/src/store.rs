@@ -132,7 +132,8 @@ impl Store {
     }
 
     /// A page of at most `limit` refs whose names begin with `prefix`, in the order of their names, behind
-    /// `after`. A page shorter than `limit` is the last.
+    /// `after`. A page shorter than `limit` is the last. What another tool has written into `index.json` since the store
+    /// was opened is seen after a [`refresh`](Self::refresh), or a change of any ref.
     ///
     /// # Errors
     /// Those of the base store.
@@ -150,7 +151,9 @@ impl Store {
 
     /// Sets the ref `name` to what `target` names: a ref, a digest, or the beginning of one. One atomic step, which
     /// checks that all that the image needs is in the store. A ref to an image that was let in with parts
-    /// missing passes that on. With [`Condition::Absent`], a ref that is there is an [`Error::RefConflict`].
+    /// missing passes that on. A ref that does not meet the `condition` is an [`Error::RefConflict`]: with
+    /// [`Condition::Absent`] one that is there, with [`Condition::Version`] one that was set since its
+    /// [`version`](Ref::version) was read, or is gone.
     ///
     /// # Errors
     /// As [`find`](Self::find); [`Error::Incomplete`], [`Error::RefConflict`],

@@ -24,8 +24,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A [`Store`] is `Send`, `Sync` and cheap to clone; readers of blobs are `Read` and `Seek`; lists come in pages; what lasts
-//! tells a [`Progress`], which may also cancel it; errors are values to match on. Nothing is global, nothing is printed.
+//! A [`Store`] is `Send`, `Sync` and cheap to clone; lists come in pages; imports, exports and checks tell a [`Progress`],
+//! which may also cancel them; errors are values to match on; nothing is printed. A blob is read through `Read` and `Seek`
+//! as it lies there (`base().read_blob`), or through `Read` and verified (`base().read_blob_verified`).
 //! Async programs call it on threads that may block: `examples/in_async.rs`.
 //!
 //! What a program writes itself, it writes under a lease, and says what keeps it:
@@ -56,13 +57,14 @@ pub use oci_store_cas as cas;
 pub use oci_store_index as index;
 pub use oci_store_oci as oci;
 
-pub use oci_store_base::{Access, BlobFilter, BlobInfo, LeaseGuard, NewBlob, Space, Wait};
+pub use oci_store_base::{Access, BlobFilter, BlobInfo, Data, LeaseGuard, NewBlob, Space, Txn, View, Wait};
 pub use oci_store_cas::{Algorithm, BlobWriter, Digest, Expect};
 pub use oci_store_oci::{
-    Archive, Checked, Collected, Compression, Condition, Descriptor, Destination, Error, ExportOptions, Exported,
-    Extent, Fault, Form, ImageSource, ImportOptions, Imported, Inventory, InventoryBlob, InventoryRef, Layout, Limit,
-    Limits, LinkMode, Maintained, OpenOptions, Outgoing, Packing, Place, PlatformSpec, Policy, Progress, Reading, Ref,
-    RefName, Result, Selection, Source, Store, Stream, Transport,
+    Adopted, Archive, Change, Checked, Collected, Compression, Condition, Content, Descriptor, Destination, Entry,
+    Error, ExportOptions, Exported, Extent, Fault, Form, ImageSource, ImportOptions, Imported, Inventory,
+    InventoryBlob, InventoryRef, Layout, Limit, Limits, LinkMode, Maintained, Missing, OpenOptions, Outgoing, Packing,
+    Place, PlatformSpec, Policy, Problem, Progress, Reading, Ref, RefName, Repaired, Report, Result, Role, Selection,
+    Source, Store, Stream, Transport, Undone, children,
 };
 
 use std::path::Path;

@@ -6,6 +6,30 @@ use crate::common::{
 };
 use crate::images::Images;
 
+/// Of two who have read the same, one sets it.
+#[test]
+fn a_ref_is_set_if_nobody_has_set_it_meanwhile() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        for text in ["a", "b"] {
+            let image = images.simple(text);
+            images.name(text, &image);
+        }
+        import_all(&store, &images).unwrap();
+        let read = store.get_ref(&name("b")).unwrap().unwrap().version;
+        store.tag("a", &name("b"), Condition::Version(read)).unwrap();
+        for target in ["a", "b"] {
+            let late = store.tag(target, &name("b"), Condition::Version(read));
+            assert!(matches!(late, Err(Error::RefConflict(_))));
+        }
+        let now = store.get_ref(&name("b")).unwrap().unwrap().version;
+        store.remove_ref(&name("b")).unwrap();
+        assert!(matches!(store.tag("a", &name("b"), Condition::Version(now)), Err(Error::RefConflict(_))));
+        assert_sound(&store);
+    }
+}
+
 #[test]
 fn tags_renames_and_removals() {
     for bench in benches() {
