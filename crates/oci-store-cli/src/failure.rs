@@ -143,7 +143,7 @@ fn code_of(error: &Error) -> u8 {
             code::NOT_FOUND
         }
         Error::Base(base::Error::BlobNotFound(_)) => code::NOT_FOUND,
-        Error::Base(base::Error::Ambiguous { .. }) | Error::AmbiguousInSource { .. } => code::AMBIGUOUS,
+        Error::Base(base::Error::Ambiguous { .. }) => code::AMBIGUOUS,
         Error::Base(base::Error::Cancelled) => crate::interrupt::code(),
         Error::Base(base::Error::InvalidPrefix { .. } | base::Error::InvalidName { .. }) => code::USAGE,
         Error::InvalidRef { .. } | Error::InvalidPlace { .. } | Error::NotForThis { .. } => code::USAGE,

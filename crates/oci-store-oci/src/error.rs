@@ -73,17 +73,6 @@ pub enum Error {
         has: Vec<String>,
     },
 
-    /// A source has several entries of one name, of different images.
-    #[error("{}: ambiguous in {origin}{}: say which with --platform, or by its digest with --sref", plain(.name, NAME), hint(.has))]
-    AmbiguousInSource {
-        /// What was asked for.
-        name: String,
-        /// Where.
-        origin: String,
-        /// Their digests, each with its platform if the entry says one.
-        has: Vec<String>,
-    },
-
     /// An entry's name is no ref name, and no other name was given.
     #[error("{name:?} in {origin} is no ref name: give it one with --dref")]
     NeedsName {

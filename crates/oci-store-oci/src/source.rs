@@ -155,10 +155,11 @@ pub fn open(place: &Place, limits: Limits) -> Result<Source<'static>> {
 }
 
 /// Picks the one entry called `name`, or of that digest, or without a name the only one; of several with one name that of
-/// the `platform`. With a `platform`, of an index the manifest for it.
+/// the `platform`, else the last, which the log tells: other tools take another. With a `platform`, of an index the manifest
+/// for it.
 ///
 /// # Errors
-/// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::AmbiguousInSource`], [`Error::NoPlatform`].
+/// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoPlatform`].
 pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&PlatformSpec>) -> Result<Entry> {
     pick_from(source, &source.entries()?, name, platform)
 }
@@ -216,7 +217,7 @@ fn absent(source: &dyn ImageSource, entries: &[Entry], name: &str) -> Error {
     Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names(entries) }
 }
 
-/// Of several `candidates` that of the platform. Of two that are left, no tool takes the same one as the next.
+/// Of several `candidates` that of the platform, else the last: tools that add an entry add it at the end.
 fn choose(
     source: &dyn ImageSource,
     mut candidates: Vec<&Entry>,
@@ -234,13 +235,10 @@ fn choose(
         }
     }
     let (entry, others) = candidates.split_last().ok_or_else(|| absent(source, entries, name))?;
-    if others.iter().any(|other| other.descriptor.digest != entry.descriptor.digest) {
-        let shown = |entry: &&Entry| match entry.descriptor.platform() {
-            Some(platform) => format!("{} for {}", entry.descriptor.digest, text_of(&platform)),
-            None => entry.descriptor.digest.to_string(),
-        };
-        let has = candidates.iter().map(shown).collect();
-        return Err(Error::AmbiguousInSource { name: name.to_owned(), origin: source.origin(), has });
+    let digest = &entry.descriptor.digest;
+    if others.iter().any(|other| other.descriptor.digest != *digest) {
+        let name = name.escape_debug();
+        tracing::info!("{name} names several images in {}: the last is taken, {digest}", source.origin());
     }
     match platform {
         Some(platform) if !is_for(entry, platform) => for_platform(source, name, (*entry).clone(), platform),

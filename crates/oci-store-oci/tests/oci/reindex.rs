@@ -356,6 +356,7 @@ fn refs_that_an_index_hides_are_found_in_the_file() {
     let mut images = Images::default();
     let [replaced, first, _] = [("v1", "one"), ("v1", "two"), ("v2", "three")].map(|(ref_name, text)| {
         let image = images.simple(text);
+        images.entries.clear();
         images.name(ref_name, &image);
         import(&store, &images, ref_name).unwrap();
         image.digest
