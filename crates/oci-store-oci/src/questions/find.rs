@@ -16,7 +16,7 @@ use crate::source::{PlatformSpec, read_document};
 use crate::{Descriptor, Result, Store, refs};
 
 use super::config;
-use super::graph::{Blob, Graph, Id};
+use super::graph::{Graph, Id};
 use super::usage::Amount;
 
 /// Which refs to find: those for which all that is given holds.
@@ -76,15 +76,15 @@ impl Store {
     pub fn search(&self, query: &Query) -> Result<FoundRefs> {
         // Only what these ask for is in the entry.
         let is_told_by_entry = !query.annotations.is_empty() || query.platform.is_some();
-        let (graph, mut records) = self.base().view(|view| {
-            let graph = Graph::load(view)?;
+        let (graph, records) = self.base().view(|view| {
+            let graph = Graph::without_roots(view)?;
             let mut records = Vec::new();
             refs::each_record(view, refs::REF, &mut |data| {
                 let is_in_time = query.set_since.is_none_or(|time| data.updated >= time)
                     && query.set_before.is_none_or(|time| data.updated < time);
-                if let Some(digest) = data.blob.filter(|_| is_in_time) {
+                if let Some(id) = data.blob.filter(|_| is_in_time).and_then(|digest| graph.find(&digest)) {
                     let record = if is_told_by_entry { data.value } else { Vec::new() };
-                    records.push((data.key, digest, data.updated, record));
+                    records.push((data.key, id, data.updated, record));
                 }
                 Ok(())
             })?;
@@ -92,18 +92,17 @@ impl Store {
         })?;
         let mut walker = graph.walker();
         let mut candidates = Vec::new();
-        for (name, digest, updated, record) in records.drain(..) {
-            let Some(id) = graph.find(&digest) else { continue };
+        for (name, id, updated, record) in records {
             let parts = walker.parts(id);
-            let blobs = || parts.iter().filter_map(|id| graph.blobs.get(*id));
             let has = |wanted: &Digest| graph.find(wanted).is_some_and(|id| parts.contains(&id));
-            let size = Amount::of(blobs());
-            let is_of_type = |media_type: &String| blobs().any(|blob| graph.media_type(blob) == media_type);
+            let size = Amount::of(&graph, parts.iter().copied());
+            let is_of_type = |media_type: &String| parts.iter().any(|id| graph.media_type(*id) == media_type);
             if query.min_size.is_none_or(|least| size.bytes >= least)
                 && query.max_size.is_none_or(|most| size.bytes <= most)
                 && query.blob.as_ref().is_none_or(has)
                 && query.media_type.as_ref().is_none_or(is_of_type)
             {
+                let Some(digest) = graph.digest(id) else { continue };
                 candidates.push(Candidate { found: FoundRef { name, digest, size, updated }, record, id });
             }
         }
@@ -145,16 +144,16 @@ impl Store {
     fn is_wanted(&self, query: &Query, graph: &Graph, candidate: &Candidate, parts: &[Id]) -> Result<bool> {
         let mut said = Said::default();
         let blobs = || parts.iter().filter_map(|id| Some((*id, graph.blobs.get(*id)?)));
-        let named = |id, blob: &Blob| Some(Descriptor::new(graph.media_type(blob), graph.digest(id)?, blob.size()?));
+        let named = |id| Some(Descriptor::new(graph.media_type(id), graph.digest(id)?, graph.size(id)?));
         let source = self.as_source();
         if !query.annotations.is_empty() || query.platform.is_some() {
             let entry = serde_json::from_slice::<Record>(&candidate.record).ok();
             said.entries.extend(entry.map(|record| record.entry));
             // Of a manifest, it is the config that says the platform.
             let is_manifest = |media_type: &str| is_document(media_type) && !is_index(media_type);
-            let is_telling = |blob: &Blob| !query.annotations.is_empty() || !is_manifest(graph.media_type(blob));
-            let telling = blobs().filter(|(_, blob)| blob.is_document && is_telling(blob));
-            for descriptor in telling.filter_map(|(id, blob)| named(id, blob)) {
+            let is_telling = |id: Id| !query.annotations.is_empty() || !is_manifest(graph.media_type(id));
+            let telling = blobs().filter(|(id, blob)| blob.is_document && is_telling(*id));
+            for descriptor in telling.filter_map(|(id, _)| named(id)) {
                 if let Some(bytes) = read_document(&source, &descriptor)? {
                     let unlike = |error| crate::Error::document(&descriptor.digest, error);
                     let document: Document = serde_json::from_slice(&bytes).map_err(unlike)?;
@@ -172,7 +171,7 @@ impl Store {
             return Ok(true);
         }
         let configs = blobs().filter(|(_, blob)| blob.roles & (1 << Role::Config.code()) != 0);
-        for descriptor in configs.filter_map(|(id, blob)| named(id, blob)) {
+        for descriptor in configs.filter_map(|(id, _)| named(id)) {
             said.configs.extend(config::read_about(&source, &descriptor)?);
         }
         Ok(query.labels.iter().all(|wanted| said.has_label(wanted))

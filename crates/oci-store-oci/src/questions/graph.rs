@@ -1,4 +1,4 @@
-//! All blobs and what keeps what, in memory: for questions about the whole store. A blob costs about 50 bytes, and an edge 4.
+//! All blobs and what keeps what, in memory: for questions about the whole store. A blob costs about 45 bytes, and an edge 4.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
@@ -12,30 +12,20 @@ use crate::{Result, refs};
 /// A blob, by its number in the graph.
 pub(super) type Id = usize;
 
+/// In 8 bytes, as there may be millions: what does not fit is among the graph's [`large`](Graph::large).
 #[derive(Debug)]
 pub(super) struct Blob {
-    /// In bytes; of what is not there, [`NOT_THERE`].
-    size: u64,
+    /// In bytes; of what is not there, [`NOT_THERE`]; [`LARGE`].
+    size: u32,
     /// Its place among the graph's media types.
-    media_type: u32,
+    media_type: u16,
     /// A bit for the code of each role that it has to a parent.
     pub(super) roles: u8,
     pub(super) is_document: bool,
 }
 
-/// More than any blob has.
-const NOT_THERE: u64 = u64::MAX;
-
-impl Blob {
-    fn new(size: u64, media_type: u32) -> Self {
-        Self { size, media_type, roles: 0, is_document: false }
-    }
-
-    /// In bytes; `None`: it is not there.
-    pub(super) fn size(&self) -> Option<u64> {
-        (self.size != NOT_THERE).then_some(self.size)
-    }
-}
+const NOT_THERE: u32 = u32::MAX;
+const LARGE: u32 = u32::MAX - 1;
 
 /// A ref, or a pin.
 #[derive(Debug)]
@@ -50,6 +40,8 @@ pub(super) struct Graph {
     ids: Ids,
     /// By number; those too that are only named.
     pub(super) blobs: Vec<Blob>,
+    /// Size and media type of those of which a [`Blob`] can't hold one of the two.
+    large: HashMap<Id, (u64, u32)>,
     media_types: Vec<String>,
     /// What each blob keeps by pointing at it.
     parts: Links,
@@ -80,7 +72,7 @@ impl Graph {
                 graph.media_types.push(new.clone());
                 u32::try_from(next).unwrap_or_default()
             });
-            graph.blobs.push(Blob::new(blob.size, media_type));
+            graph.push(blob.size, media_type);
         };
         let mut rare = Vec::new();
         view.each_blob(None, &mut |blob| {
@@ -107,7 +99,7 @@ impl Graph {
                 known.roles |= 1_u8.checked_shl(edge.role.into()).unwrap_or_default();
                 match edge.link {
                     // Nothing is kept by what it follows if that is not there.
-                    Link::Follows if known.size().is_none() => {}
+                    Link::Follows if known.size == NOT_THERE => {}
                     Link::Follows => about.push((child, parent)),
                     _ => parts.push(child),
                 }
@@ -128,9 +120,28 @@ impl Graph {
     pub(super) fn id(&mut self, digest: &Digest) -> Id {
         let id = self.ids.id(digest);
         if self.blobs.len() <= id {
-            self.blobs.push(Blob::new(NOT_THERE, 0));
+            self.blobs.push(Blob { size: NOT_THERE, media_type: 0, roles: 0, is_document: false });
         }
         id
+    }
+
+    /// Adds a blob that is there, under the next number.
+    fn push(&mut self, size: u64, media_type: u32) {
+        let fitting = u32::try_from(size).ok().filter(|size| *size < LARGE).zip(u16::try_from(media_type).ok());
+        if fitting.is_none() {
+            self.large.insert(self.blobs.len(), (size, media_type));
+        }
+        let (size, media_type) = fitting.unwrap_or((LARGE, 0));
+        self.blobs.push(Blob { size, media_type, roles: 0, is_document: false });
+    }
+
+    /// How many bytes a blob has; `None`: it is not there.
+    pub(super) fn size(&self, id: Id) -> Option<u64> {
+        match self.blobs.get(id)?.size {
+            NOT_THERE => None,
+            LARGE => self.large.get(&id).map(|(size, _)| *size),
+            size => Some(size.into()),
+        }
     }
 
     pub(super) fn find(&self, digest: &Digest) -> Option<Id> {
@@ -148,8 +159,12 @@ impl Graph {
     }
 
     /// A blob's media type; empty if nobody has said it.
-    pub(super) fn media_type(&self, blob: &Blob) -> &str {
-        self.media_types.get(blob.media_type as usize).map_or("", String::as_str)
+    pub(super) fn media_type(&self, id: Id) -> &str {
+        let place = match self.blobs.get(id) {
+            Some(Blob { size: LARGE, .. }) => self.large.get(&id).map(|(_, media_type)| *media_type),
+            blob => blob.map(|blob| blob.media_type.into()),
+        };
+        place.and_then(|place| self.media_types.get(place as usize)).map_or("", String::as_str)
     }
 
     /// How many images that refs and pins name, but for `except`, keep each blob.
@@ -247,5 +262,25 @@ impl Walker<'_> {
                 stack.extend(self.graph.about.of(id));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_has_its_size_and_type_whatever_they_are() {
+        let mut graph = Graph { media_types: (0..70_000).map(|n| n.to_string()).collect(), ..Graph::default() };
+        let told = [(0, 0), (7, 65_535), (5, 65_536), (u64::from(LARGE) - 1, 1), (LARGE.into(), 2), (1 << 40, 69_999)];
+        for (size, media_type) in told {
+            graph.push(size, media_type);
+        }
+        graph.blobs.push(Blob { size: NOT_THERE, media_type: 0, roles: 0, is_document: false });
+        for (id, (size, media_type)) in told.into_iter().enumerate() {
+            assert_eq!((graph.size(id), graph.media_type(id)), (Some(size), media_type.to_string().as_str()));
+        }
+        assert_eq!((graph.size(told.len()), graph.size(told.len() + 1)), (None, None));
+        assert_eq!(size_of::<Blob>(), 8);
     }
 }

@@ -8,7 +8,7 @@ use oci_store_cas::Digest;
 use crate::document::Role;
 use crate::{Result, Store, refs};
 
-use super::graph::{Blob, Graph, Id};
+use super::graph::{Graph, Id};
 use super::usage::Amount;
 
 /// A store in numbers.
@@ -63,7 +63,7 @@ impl Store {
             })?;
             Ok::<_, crate::Error>((graph, targets, pending))
         })?;
-        let size = |id: Id| graph.blobs.get(id).and_then(Blob::size);
+        let size = |id: Id| graph.size(id);
         let mut walker = graph.walker();
         targets.sort_unstable();
         targets.dedup();
@@ -75,7 +75,7 @@ impl Store {
         targets.extend(graph.leased(&leases));
         walker.each(&targets, &mut |_| {});
         for (id, blob) in graph.blobs.iter().enumerate() {
-            let Some(size) = blob.size() else { continue };
+            let Some(size) = size(id) else { continue };
             stats.blobs += size;
             if blob.is_document {
                 stats.documents += size;

@@ -9,7 +9,7 @@ use crate::media_type::is_document;
 use crate::source::{ImageSource, read_document};
 use crate::{Descriptor, Result, Store, refs};
 
-use super::graph::{Blob, Graph};
+use super::graph::Graph;
 use super::{about, config};
 
 /// What a node is to the one above it.
@@ -70,12 +70,11 @@ struct Planter<'s> {
 impl Planter<'_> {
     fn plant(&mut self, descriptor: Descriptor, part: Part, depth: usize) -> Result<Node> {
         let id = self.graph.find(&descriptor.digest);
-        let blob = id.and_then(|id| self.graph.blobs.get(id));
         let mut node = Node {
             platform: descriptor.platform().as_ref().map(config::platform_text),
             part,
             sharers: id.and_then(|id| self.others.get(id)).copied().unwrap_or_default(),
-            missing: blob.and_then(Blob::size).is_none(),
+            missing: id.and_then(|id| self.graph.size(id)).is_none(),
             unreadable: None,
             repeated: false,
             below: Vec::new(),

@@ -9,7 +9,7 @@ use oci_store_cas::Digest;
 use crate::document::Role;
 use crate::{Error, RefName, Result, Store};
 
-use super::graph::{Blob, Graph, Id, Root};
+use super::graph::{Graph, Id, Root};
 
 /// Some blobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,9 +35,10 @@ impl Amount {
         Self { blobs: self.blobs.saturating_sub(part.blobs), bytes: self.bytes.saturating_sub(part.bytes) }
     }
 
-    pub(super) fn of<'b>(blobs: impl Iterator<Item = &'b Blob>) -> Self {
+    /// Those of some blobs that are there.
+    pub(super) fn of(graph: &Graph, blobs: impl Iterator<Item = Id>) -> Self {
         let mut amount = Self::default();
-        blobs.filter_map(Blob::size).for_each(|size| amount += size);
+        blobs.filter_map(|id| graph.size(id)).for_each(|size| amount += size);
         amount
     }
 }
@@ -119,17 +120,13 @@ impl Store {
         for image in held.images.iter().filter(|image| image.asked > 0) {
             let reached = walker.reach(&[image.target]);
             let alone = reached.iter().filter(|id| held.all.get(**id) == Some(&1));
-            let blob = |id: &Id| graph.blobs.get(*id);
-            amounts.insert(
-                image.target,
-                (Amount::of(reached.iter().filter_map(blob)), Amount::of(alone.filter_map(blob))),
-            );
+            let total = Amount::of(&graph, reached.iter().copied());
+            amounts.insert(image.target, (total, Amount::of(&graph, alone.copied())));
         }
         let asked = |id: &Id| held.asked.get(*id).is_some_and(|count| *count > 0);
-        let blob = |id: Id| graph.blobs.get(id);
-        usage.total = Amount::of((0..graph.blobs.len()).filter(asked).filter_map(blob));
+        usage.total = Amount::of(&graph, (0..graph.blobs.len()).filter(asked));
         let goes = |id: &Id| asked(id) && held.asked.get(*id) == held.all.get(*id);
-        usage.freed = Amount::of((0..graph.blobs.len()).filter(goes).filter_map(blob));
+        usage.freed = Amount::of(&graph, (0..graph.blobs.len()).filter(goes));
         if shares {
             usage.shares = held.shares(&graph);
         }
@@ -203,7 +200,7 @@ impl Held {
         }
         let mut groups: HashMap<&[usize], Vec<SharedBlob>> = HashMap::new();
         for (id, (blob, images)) in graph.blobs.iter().zip(&images_of).enumerate() {
-            if let (Some(size), Some(1..)) = (blob.size(), self.asked.get(id)) {
+            if let (Some(size), Some(1..)) = (graph.size(id), self.asked.get(id)) {
                 let role = (0..8).filter(|code| blob.roles & (1 << code) != 0).find_map(Role::from_code);
                 let role = role.or(blob.is_document.then_some(Role::Manifest));
                 let blob = graph.digest(id).map(|digest| SharedBlob { digest, size, role });
