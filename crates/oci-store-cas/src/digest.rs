@@ -132,7 +132,7 @@ impl Digest {
     pub fn encoded(&self) -> String {
         match &self.0 {
             Repr::Other(text, colon) => text.get(usize::from(*colon) + 1..).unwrap_or_default().to_owned(),
-            _ => hex(self.raw(), String::with_capacity(self.raw().len() * 2)),
+            _ => hex(self.raw(), &mut [0; HEX]).to_owned(),
         }
     }
 
@@ -190,24 +190,38 @@ impl Digest {
     }
 }
 
-/// Appends bytes in hex.
-fn hex(raw: &[u8], mut text: String) -> String {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let mut digits = [0; 128];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(raw) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+/// The digits of the longest hash.
+const HEX: usize = 128;
+
+/// Writes bytes in hex to the beginning of `text`, which has room for them.
+fn hex<'t>(raw: &[u8], text: &'t mut [u8; HEX]) -> &'t str {
+    let (pairs, _) = text.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(raw) {
+        *pair = PAIRS[usize::from(*byte)];
     }
-    let digits = digits.get(..2 * raw.len()).unwrap_or_default();
-    text.push_str(std::str::from_utf8(digits).unwrap_or_default());
-    text
+    let digits = text.get(..2 * raw.len()).unwrap_or_default();
+    std::str::from_utf8(digits).unwrap_or_default()
 }
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Each byte in hex.
+const PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// What digits stand for, by their code; all else for [`NO_DIGIT`].
 const VALUES: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
     let mut value = 0;
     while value < 16 {
-        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        values[DIGITS[value] as usize] = value as u8;
         value += 1;
     }
     values
@@ -237,8 +251,9 @@ fn parse(text: &str) -> Result<Digest, &'static str> {
             return Err("the hash has the wrong length for its algorithm");
         }
         let (mut raw, mut seen) = ([0; 64], 0);
-        for (byte, pair) in raw.iter_mut().zip(encoded.as_bytes().chunks_exact(2)) {
-            let [high, low] = [pair[0], pair[1]].map(|digit| VALUES[usize::from(digit)]);
+        let (pairs, _) = encoded.as_bytes().as_chunks::<2>();
+        for (byte, [high, low]) in raw.iter_mut().zip(pairs) {
+            let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
             *byte = high << 4 | low;
             seen |= high | low;
         }
@@ -270,11 +285,12 @@ impl fmt::Display for Digest {
         match &self.0 {
             Repr::Other(text, _) => f.pad(text),
             _ => {
-                let (algorithm, raw) = (self.algorithm(), self.raw());
-                let mut text = String::with_capacity(algorithm.len() + 1 + raw.len() * 2);
-                text.push_str(algorithm);
-                text.push(':');
-                f.pad(&hex(raw, text))
+                let mut digits = [0; HEX];
+                let encoded = hex(self.raw(), &mut digits);
+                match (f.width(), f.precision()) {
+                    (None, None) => [self.algorithm(), ":", encoded].into_iter().try_for_each(|part| f.write_str(part)),
+                    _ => f.pad(&format!("{}:{encoded}", self.algorithm())),
+                }
             }
         }
     }

@@ -2,7 +2,8 @@ use std::fmt;
 
 use oci_spec::image::Platform;
 use oci_store_cas::Digest;
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -80,7 +81,7 @@ impl<'de> Visitor<'de> for Fields {
                 "digest" => once("digest", &mut digest, map.next_value()?)?,
                 "size" => once("size", &mut size, map.next_value::<u64>()?)?,
                 "annotations" => match map.next_value()? {
-                    Said::Texts(Texts(texts)) => annotations = texts,
+                    Said::Texts(texts) => annotations = texts,
                     Said::Other(value) => drop(other.insert(key.into_owned(), value)),
                 },
                 _ => drop(other.insert(key.into_owned(), map.next_value()?)),
@@ -102,39 +103,45 @@ impl<'de> Visitor<'de> for Fields {
 }
 
 /// What stands where annotations do.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Said {
-    /// What the spec says.
-    Texts(Texts),
+    /// What the spec says: texts by key, each once and in order, and at least one.
+    Texts(Vec<(String, String)>),
     Other(Value),
 }
 
-/// Texts by key, each once, and at least one. They are made no map first: its nodes are larger than all the rest of a descriptor.
-struct Texts(Vec<(String, String)>);
-
-impl<'de> Deserialize<'de> for Texts {
+impl<'de> Deserialize<'de> for Said {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TextsVisitor)
+        deserializer.deserialize_any(SaidVisitor)
     }
 }
 
-struct TextsVisitor;
+struct SaidVisitor;
 
-impl<'de> Visitor<'de> for TextsVisitor {
-    type Value = Texts;
+impl<'de> Visitor<'de> for SaidVisitor {
+    type Value = Said;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("texts by key")
+        f.write_str("annotations")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
+    /// Texts are made no map first: its nodes are larger than all the rest of a descriptor.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Said, A::Error> {
         let mut texts = Vec::new();
-        while let Some(text) = map.next_entry::<String, String>()? {
-            texts.push(text);
+        while let Some((key, value)) = map.next_entry::<String, Value>()? {
+            match value {
+                Value::String(value) => texts.push((key, value)),
+                other => {
+                    let mut all: Map<String, Value> = texts.into_iter().map(|(key, text)| (key, text.into())).collect();
+                    all.insert(key, other);
+                    while let Some((key, value)) = map.next_entry()? {
+                        all.insert(key, value);
+                    }
+                    return Ok(Said::Other(all.into()));
+                }
+            }
         }
         if texts.is_empty() {
-            return Err(de::Error::invalid_length(0, &self));
+            return Ok(Said::Other(Map::new().into()));
         }
         texts.sort_by(|(a, _), (b, _)| a.cmp(b));
         // Of a key that is there twice, the last one is meant, as in a map.
@@ -145,7 +152,35 @@ impl<'de> Visitor<'de> for TextsVisitor {
             }
             is_same
         });
-        Ok(Texts(texts))
+        Ok(Said::Texts(texts))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Said, A::Error> {
+        Value::deserialize(SeqAccessDeserializer::new(list)).map(Said::Other)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Said, E> {
+        Ok(Said::Other(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Said, E> {
+        Ok(Said::Other(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Said, E> {
+        Ok(Said::Other(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Said, E> {
+        Ok(Said::Other(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Said, E> {
+        Ok(Said::Other(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Said, E> {
+        Ok(Said::Other(Value::Null))
     }
 }
 
