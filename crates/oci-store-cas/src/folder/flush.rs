@@ -12,7 +12,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{Advice, OFlags};
+use rustix::fs::Advice;
 
 use super::open_folder;
 use crate::attack::{Guard, without};
@@ -51,7 +51,7 @@ impl Flush {
     /// To be called before a file in `folder` is written.
     pub(super) fn begin(&self, folder: &Path) -> Result<()> {
         if self.before.get().is_none() {
-            let open = open_folder(folder, OFlags::empty()).map_err(Error::io(folder))?;
+            let open = open_folder(folder).map_err(Error::io(folder))?;
             self.before.get_or_init(|| tells_of_errors(&open).then(|| (folder.to_owned(), open)));
         }
         Ok(())

@@ -107,10 +107,11 @@ impl Cas for FolderCas {
     fn discard(&self, name: &str) -> Result<u64> {
         check_batch_name(name)?;
         let path = self.ingest.join(name);
-        match open_folder(&path, OFlags::NOFOLLOW) {
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => remove(&path),
+            Ok(_) => Err(Error::io(path)(ErrorKind::NotADirectory.into())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
             Err(error) => Err(Error::io(path)(error)),
-            Ok(_) => remove(&path),
         }
     }
 
@@ -269,7 +270,8 @@ fn read_folder(path: &Path) -> Result<Option<ReadDir>> {
 fn remove(path: &Path) -> Result<u64> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     let (bytes, removed) = if is_folder {
-        (size_of_files(path), fs::remove_dir_all(path))
+        // An empty one need not be read, which its maker may have died before it let others do.
+        (size_of_files(path), fs::remove_dir(path).or_else(|_| fs::remove_dir_all(path)))
     } else {
         (file_size(fs::symlink_metadata(path)), fs::remove_file(path))
     };
@@ -289,8 +291,8 @@ fn file_size(meta: io::Result<fs::Metadata>) -> u64 {
     meta.ok().filter(fs::Metadata::is_file).map_or(0, |meta| meta.len())
 }
 
-fn open_folder(path: &Path, flags: OFlags) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags((OFlags::DIRECTORY | flags).bits().cast_signed()).open(path)
+fn open_folder(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(path)
 }
 
 /// Makes durable which names are in a folder. One that is missing holds none.
@@ -298,7 +300,7 @@ fn sync_folder(path: &Path) -> Result<()> {
     if without(Guard::FolderSync) {
         return Ok(());
     }
-    match open_folder(path, OFlags::empty()).and_then(|folder| folder.sync_all()) {
+    match open_folder(path).and_then(|folder| folder.sync_all()) {
         Ok(()) => Ok(()),
         Err(error) if is_absent(&error) => Ok(()),
         // The answer of a file system that does not sync folders, which is all that it will ever say.
