@@ -248,6 +248,12 @@ impl Error {
         self.as_io().is_some_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
     }
 
+    /// Whether this user has no right to do it; another may have.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.as_io().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    }
+
     /// Whether it is about the store or the machine rather than about one blob: what comes next would fail by it, too.
     #[must_use]
     pub fn hinders_all(&self) -> bool {

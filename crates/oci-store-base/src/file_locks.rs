@@ -40,7 +40,8 @@ impl FileLocks {
         for entry in fs::read_dir(&self.leases).map_err(Error::io(&self.leases))? {
             let entry = entry.map_err(Error::io(&self.leases))?;
             let Ok(id) = entry.file_name().into_string() else { continue };
-            if !id.ends_with(TEMPORARY) && check_batch_name(&id).is_err() {
+            let is_temporary = id.ends_with(TEMPORARY);
+            if !is_temporary && check_batch_name(&id).is_err() {
                 // Not ours.
                 continue;
             }
@@ -52,6 +53,8 @@ impl FileLocks {
             match File::open(&path) {
                 Ok(file) => visit(id, path, file)?,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // Another's, who has not let the group read it yet: no lease yet, or never one.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && is_temporary => {}
                 Err(error) => return Err(Error::io(path)(error)),
             }
         }

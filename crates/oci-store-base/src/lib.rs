@@ -44,6 +44,7 @@ mod reserve;
 mod resume;
 mod schema;
 mod sealed;
+mod share;
 mod sorter;
 mod store;
 mod sweep;

@@ -17,6 +17,7 @@ use crate::locks::{Lock, Locks, Mode, Wait};
 use crate::migrate::migrate;
 use crate::schema::FORMAT;
 use crate::sealed::Sealed;
+use crate::share::{share, share_blobs};
 use crate::store::Parts;
 use crate::{Error, Result, Store, Txn};
 
@@ -161,6 +162,7 @@ impl OpenOptions {
         self.check_filesystem(root)?;
         let mut config = self.new_config()?;
         make_folders(root, config.access())?;
+        share_blobs(root, config.access());
         config.epoch = epochs(&own)?.into_iter().max().unwrap_or(0);
         Ok((self.parts_of(root, own, config.clone())?, Some(config)))
     }
@@ -176,6 +178,7 @@ impl OpenOptions {
         for folder in ["locks", "leases", "ingest"].map(|name| own.join(name)) {
             config.access().make_folder(&folder)?;
         }
+        share(root, config.access());
         let blobs = || FolderCas::new(root.join("blobs"), own.join("ingest"), config.access());
         let cas = self.cas.clone().unwrap_or_else(|| Arc::new(blobs()));
         let locks = self.locks_of(&own, &config);

@@ -250,6 +250,42 @@ fn modes_do_not_depend_on_the_umask() {
     }
 }
 
+/// Its maker was killed before it set them, or another tool made what is there.
+#[test]
+fn a_shared_store_gives_its_group_the_rights_that_it_lacks() {
+    for access in [Access::Private, Access::Group] {
+        let bench = Bench::new("sqlite");
+        put(&bench.options().access(access).open(bench.root()).unwrap(), "r", b"blob");
+        let own = bench.own();
+        let elsewhere = bench.root().with_extension("elsewhere");
+        fs::write(&elsewhere, "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, own.join("locks/link")).unwrap();
+        fs::create_dir(own.join("ingest/dead")).unwrap();
+        let folders = [bench.root(), bench.root().join("blobs"), bench.root().join("blobs/sha256"), own.clone()]
+            .into_iter()
+            .chain(["locks", "leases", "ingest", "ingest/dead", "index"].map(|name| own.join(name)));
+        let lacking = |path: std::path::PathBuf, mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            (path, mode)
+        };
+        let folders: Vec<_> = folders.map(|path| lacking(path, 0o755)).collect();
+        let files =
+            [own.join("locks/writer"), own.join("locks/store"), elsewhere.clone()].map(|path| lacking(path, 0o600));
+        bench.open();
+        for (path, was) in folders.into_iter().chain(files) {
+            let needed = if access == Access::Private || path == elsewhere {
+                0
+            } else if path.is_dir() {
+                access.folder_mode()
+            } else {
+                access.file_mode()
+            };
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode, was | needed, "{mode:o} {}", path.display());
+        }
+    }
+}
+
 #[test]
 fn access_is_that_of_the_store_also_for_one_who_comes_second() {
     // Made by somebody else between the look and the making: the locks' folder is all there is so far.
