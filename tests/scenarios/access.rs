@@ -11,6 +11,8 @@ use crate::common::{World, over_each_index};
 over_each_index!(
     two_users_of_one_group_share_a_store,
     what_one_of_a_group_wrote_another_removes,
+    what_the_group_lacks_its_owner_adds,
+    a_layout_that_a_group_adopts_is_the_groups,
     every_file_has_its_mode_whatever_the_umask,
     who_may_only_read_a_store_reads_it_by_its_folder,
 );
@@ -110,14 +112,8 @@ fn who_may_only_read_a_store_reads_it_by_its_folder(world: &World) {
 
 /// Neither of the two is root, and neither made the other's files.
 fn what_one_of_a_group_wrote_another_removes(world: &World) {
-    const GROUP: u32 = 54_320;
-    let (ann, bob, eve) = (54_321, 54_322, 54_323);
-    let Some(ann) = Other::find(world, ann, GROUP) else { return };
-    let Some(bob) = Other::find(world, bob, GROUP) else { return };
-    let Some(eve) = Other::find(world, eve, 54_323) else { return };
-    fs::create_dir(world.path("ours")).unwrap();
-    std::os::unix::fs::chown(world.path("ours"), None, Some(GROUP)).unwrap();
-    fs::set_permissions(world.path("ours"), fs::Permissions::from_mode(0o2770)).unwrap();
+    let Some((ann, bob)) = two_of_a_group(world) else { return };
+    let Some(eve) = Other::find(world, 54_323, 54_323) else { return };
     // By umask 077 for each: what they share does not depend on it.
     let of = |who: &Other<'_>, words: &str| {
         crate::common::Ran::of(&mut who.shell("umask 077", &format!("--store-path ours/store {words}")))
@@ -151,6 +147,83 @@ fn what_one_of_a_group_wrote_another_removes(world: &World) {
     }
     of(&bob, "check --read-data").ok();
     assert_modes(&world.path("ours/store"), true);
+}
+
+/// Two users who are not root, in a folder of their group, `ours`.
+fn two_of_a_group(world: &World) -> Option<(Other<'_>, Other<'_>)> {
+    const GROUP: u32 = 54_320;
+    let ann = Other::find(world, 54_321, GROUP)?;
+    let bob = Other::find(world, 54_322, GROUP)?;
+    fs::create_dir(world.path("ours")).unwrap();
+    std::os::unix::fs::chown(world.path("ours"), None, Some(GROUP)).unwrap();
+    chmod(&world.path("ours"), 0o2770);
+    Some((ann, bob))
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Killed between making something and setting its mode, or with other tools that set none.
+fn what_the_group_lacks_its_owner_adds(world: &World) {
+    let Some((ann, bob)) = two_of_a_group(world) else { return };
+    let of = |who: &Other<'_>, words: &str| who.run(&format!("--store-path ours/store {words}"));
+    of(&ann, &format!("--shared --index {} import --sref v1 copy", world.index)).ok();
+    let store = world.path("ours/store");
+
+    // A lease that is being made, and a batch of a dead one, are no obstacle, though nobody else may look at them.
+    let by_ann = |line: &str| assert!(ann.shell(line, "--version").status().unwrap().success());
+    let left = "umask 077; cd ours/store/.oci-store; echo > leases/1-1-1.tmp; mkdir ingest/1-1-2; cd ../../..";
+    by_ann(left);
+    of(&bob, "gc").ok();
+    assert_eq!(world.names("ours/store/.oci-store/leases"), ["1-1-1.tmp"]);
+    assert_eq!(world.names("ours/store/.oci-store/ingest"), [""; 0]);
+    of(&ann, "gc").ok();
+    assert_eq!(world.names("ours/store/.oci-store/leases"), [""; 0]);
+
+    // Who reads goes on without a lock that is lacking; who writes is told which it is, until its owner comes by.
+    let lock = store.join(".oci-store/locks/projection");
+    chmod(&lock, 0o600);
+    fs::remove_file(store.join(".oci-store/projection.json")).unwrap();
+    let ran = of(&bob, "list -q");
+    assert!(ran.err().contains("locks/projection"), "{}", ran.err());
+    assert_eq!(ran.ok_with_warnings(), "v1\n");
+    let ran = of(&bob, "tag v1 v2");
+    assert!(
+        ran.code() == Some(1) && ran.err().contains("error: ours/store/.oci-store/locks/projection"),
+        "{}",
+        ran.err()
+    );
+    chmod(&store.join("blobs/sha256"), 0o750);
+    of(&ann, "list").ok();
+    of(&bob, "tag v1 v2").ok();
+    of(&bob, "import --all copy").ok();
+
+    // Another tool's index.json that only its user may read.
+    by_ann("umask 077; cd ours/store; printf '{\"schemaVersion\":2,\"manifests\":[]}' > x; mv x index.json; cd ../..");
+    let ran = of(&bob, "list -q");
+    assert!(ran.err().contains("index.json"), "{}", ran.err());
+    assert_eq!(ran.ok_with_warnings(), "latest\nv1\nv2\n");
+    of(&ann, "list").ok();
+    of(&bob, "rm v2").ok();
+    assert_modes(&store, true);
+}
+
+fn a_layout_that_a_group_adopts_is_the_groups(world: &World) {
+    let Some((ann, bob)) = two_of_a_group(world) else { return };
+    for umask in ["022", "077"] {
+        let store = format!("ours/by{umask}");
+        let line = format!("umask {umask}; cp -r copy {store}");
+        assert!(ann.shell(&line, "--version").status().unwrap().success());
+        ann.run(&format!("--shared --index {} adopt {store}", world.index)).ok();
+        let of = |who: &Other<'_>, words: &str| who.run(&format!("--store-path {store} {words}")).ok();
+        of(&bob, "check --read-data");
+        of(&bob, "tag v1 v2");
+        of(&bob, "rm v1 latest v2");
+        of(&bob, "gc");
+        of(&bob, "import --all copy");
+        of(&ann, "check --read-data");
+    }
 }
 
 /// As the design says: 2770, 660 and 440 for a group, 700, 600 and 400 for one. What other tools read is readable by

@@ -274,6 +274,12 @@ impl Error {
         self.by_base(&base::Error::is_no_space)
     }
 
+    /// Whether a right is lacking: see [`base::Error::is_denied`].
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.by_base(&base::Error::is_denied)
+    }
+
     /// Whether what comes next would fail by it, too: see [`base::Error::hinders_all`].
     #[must_use]
     pub fn hinders_all(&self) -> bool {

@@ -79,8 +79,8 @@ impl OpenOptions {
     }
 
     /// Opens the store in the folder `root`, making it if it is absent. What others have written into the folder
-    /// is taken in, and an `index.json` that a crash left behind the refs is mended. On a full disk, that is left to
-    /// the next command, with a warning.
+    /// is taken in, and an `index.json` that a crash left behind the refs is mended. On a full disk, or where another
+    /// tool has let nobody else read what it wrote, that is left to a later command, with a warning.
     ///
     /// # Errors
     /// As [`base::OpenOptions::open`].
@@ -89,7 +89,7 @@ impl OpenOptions {
         let store = Store { base, options: self };
         match store.refresh() {
             // Whoever only reads need not fail by it; whoever writes tries again.
-            Err(error) if error.is_no_space() => {
+            Err(error) if error.is_no_space() || error.is_denied() => {
                 tracing::warn!("index.json can't be brought up to date: {error}");
             }
             refreshed => refreshed?,
