@@ -39,4 +39,5 @@ mod stream;
 mod take;
 mod thin;
 mod tour;
+mod traced;
 mod upkeep;

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use fs2::FileExt;
 use nix::errno::Errno;
 use nix::fcntl::FcntlArg;
 use oci_store_cas::{Access, Digest, check_batch_name};
 
 use crate::config::TEMPORARY;
-use crate::flock::{flock, is_busy};
+use crate::flock::{flock, try_flock};
 use crate::locks::{DeadLease, Guard, Lease, LeaseHold, LeaseInfo, Lock, Locks, Mode, Nobody, Wait};
 use crate::{Error, Result};
 
@@ -108,11 +107,9 @@ impl Locks for FileLocks {
                 Err(error) => return Err(Error::io(temporary)(error)),
             };
             set_mode(&file, &temporary, self.access)?;
-            match FileExt::try_lock_exclusive(&file) {
-                Ok(()) => {}
+            if !try_flock(&file, Mode::Alone).map_err(Error::io(&temporary))? {
                 // A gc has it, took it for one of the dead and removes it.
-                Err(error) if is_busy(&error) => continue,
-                Err(error) => return Err(Error::io(temporary)(error)),
+                continue;
             }
             let about = format!("pid={} {purpose}\n", std::process::id());
             file.write_all(about.as_bytes()).map_err(Error::io(&temporary))?;
@@ -128,11 +125,7 @@ impl Locks for FileLocks {
     fn leases(&self) -> Result<Vec<Lease>> {
         let mut leases = Vec::new();
         self.each_lease_file(&mut |id, path, file| {
-            let dead = match FileExt::try_lock_exclusive(&file) {
-                Ok(()) => true,
-                Err(error) if is_busy(&error) => false,
-                Err(error) => return Err(Error::io(path)(error)),
-            };
+            let dead = try_flock(&file, Mode::Alone).map_err(Error::io(&path))?;
             // Released, or renamed, between the look into the folder and the lock: no lease any more.
             if dead && !is_at(&file, &path) {
                 return Ok(());
@@ -157,11 +150,7 @@ impl Locks for FileLocks {
             if id.ends_with(TEMPORARY) {
                 return Ok(());
             }
-            let live = match FileExt::try_lock_shared(&file) {
-                Ok(()) => false,
-                Err(error) if is_busy(&error) => true,
-                Err(error) => return Err(Error::io(path)(error)),
-            };
+            let live = !try_flock(&file, Mode::Shared).map_err(Error::io(&path))?;
             if live || is_at(&file, &path) {
                 let (about, digests) = read_lease(&file, &path)?;
                 leases.push(LeaseInfo { made: made_at(&id), id, about, digests, live });

@@ -21,25 +21,38 @@ const TOLD_AFTER: Duration = Duration::from_secs(2);
 const NOTABLE: Duration = Duration::from_millis(100);
 
 pub(crate) fn flock(file: &File, path: &Path, name: &str, mode: Mode, wait: Wait) -> Result<()> {
-    let tried = match mode {
+    if try_flock(file, mode).map_err(Error::io(path))? {
+        tracing::debug!("took the lock {name:?} ({mode:?}) at once");
+        return Ok(());
+    }
+    let waited = Waited::begin(path);
+    match wait.limit {
+        Some(limit) => poll(file, path, name, mode, limit),
+        None => block(file, path, name, mode),
+    }?;
+    waited.tell(name, mode);
+    Ok(())
+}
+
+/// Asks for the lock of an open file once; `false`: another has it.
+pub(crate) fn try_flock(file: &File, mode: Mode) -> io::Result<bool> {
+    let tried = through_signals(|| match mode {
         Mode::Shared => FileExt::try_lock_shared(file),
         Mode::Alone => FileExt::try_lock_exclusive(file),
-    };
+    });
     match tried {
-        Ok(()) => {
-            tracing::debug!("took the lock {name:?} ({mode:?}) at once");
-            Ok(())
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
+        tried => tried.map(|()| true),
+    }
+}
+
+/// A signal is no reason to give up.
+fn through_signals(mut lock: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match lock() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            locked => return locked,
         }
-        Err(error) if is_busy(&error) => {
-            let waited = Waited::begin(path);
-            match wait.limit {
-                Some(limit) => poll(file, path, name, mode, limit),
-                None => block(file, path, name, mode),
-            }?;
-            waited.tell(name, mode);
-            Ok(())
-        }
-        Err(error) => Err(Error::io(path)(error)),
     }
 }
 
@@ -81,10 +94,10 @@ fn block(file: &File, path: &Path, name: &str, mode: Mode) -> Result<()> {
         if has_room() {
             let _ = thread::Builder::new().spawn_scoped(scope, watch);
         }
-        let locked = match mode {
+        let locked = through_signals(|| match mode {
             Mode::Shared => FileExt::lock_shared(file),
             Mode::Alone => FileExt::lock_exclusive(file),
-        };
+        });
         drop(done);
         locked
     });
@@ -97,13 +110,8 @@ fn poll(file: &File, path: &Path, name: &str, mode: Mode, limit: Duration) -> Re
     let mut pause = Duration::from_millis(1);
     let mut told = false;
     loop {
-        let tried = match mode {
-            Mode::Shared => FileExt::try_lock_shared(file),
-            Mode::Alone => FileExt::try_lock_exclusive(file),
-        };
-        match tried {
-            Err(error) if is_busy(&error) => {}
-            other => return other.map_err(Error::io(path)),
+        if try_flock(file, mode).map_err(Error::io(path))? {
+            return Ok(());
         }
         let waited = began.elapsed();
         if waited >= limit {
@@ -137,8 +145,4 @@ fn holder(path: &Path) -> Option<String> {
     })?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Some(format!("process {pid} ({})", name.trim()))
-}
-
-pub(crate) fn is_busy(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
 }

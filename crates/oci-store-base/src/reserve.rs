@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use oci_store_cas::Access;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+use rustix::io::retry_on_intr;
 
 /// Several, as a disk may lack inodes as well: each gives one back.
 const PIECES: u64 = 8;
@@ -107,6 +108,6 @@ impl Reserve {
     fn lock(&self, how: FlockOperation) -> Option<File> {
         let _ = self.access.make_folder(&self.folder);
         let folder = File::open(&self.folder).ok()?;
-        flock(&folder, how).ok().map(|()| folder)
+        retry_on_intr(|| flock(&folder, how)).ok().map(|()| folder)
     }
 }

@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use oci_store_index::Result;
+use oci_store_index::{Result, folder};
 
 use crate::environment::READERS;
 use crate::error::{at, damaged};
@@ -67,10 +67,10 @@ pub(crate) fn check(dir: &Path) -> Result<()> {
 }
 
 /// Makes a new environment last: after this, a header of zeros is not what a power failure leaves.
-pub(crate) fn sync(dir: &Path) -> Result<()> {
+pub(crate) fn sync(dir: &Path, folder: &File) -> Result<()> {
     let path = dir.join(DATA);
     File::open(&path).and_then(|data| data.sync_all()).map_err(at(&path))?;
-    File::open(dir).and_then(|folder| folder.sync_all()).map_err(at(dir))
+    folder::sync(folder).map_err(at(dir))
 }
 
 /// Who may write the folder may write the files.

@@ -11,6 +11,8 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use oci_store_index::folder::{lock, unlock};
+
 /// Waits that last so long are told to who wants to know. It is one after the store's own lock, so they are rare.
 const NOTABLE: Duration = Duration::from_millis(100);
 
@@ -47,16 +49,6 @@ pub(crate) struct Entered<'a> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         // Cannot fail on an open file; if it did, closing the file would unlock it.
-        let _ = self.file.unlock();
-    }
-}
-
-/// Waits for the lock of `file`, through signals.
-pub(crate) fn lock(file: &File) -> io::Result<()> {
-    loop {
-        match file.lock() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
+        let _ = unlock(&self.file);
     }
 }

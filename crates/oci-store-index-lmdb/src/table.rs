@@ -1,19 +1,19 @@
 //! The environments that this process has open. LMDB's locks belong to the process, so that a second environment
 //! over the same files would break them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use oci_store_index::Result;
+use oci_store_index::{Result, folder};
 
 use crate::environment::{Environment, FileId, Gates, Opened};
 use crate::error::{about, at, explained};
 use crate::files;
-use crate::gate::{self, Gate};
+use crate::gate::Gate;
 
 static TABLE: Mutex<Vec<Weak<Environment>>> = Mutex::new(Vec::new());
 
@@ -44,36 +44,19 @@ pub(crate) fn open(dir: &Path) -> Result<Arc<Environment>> {
 
     // One process after the other: whoever makes the files is done with it before the next looks at them, and
     // one that dies while it makes them leaves them to the next.
-    let folder = locked(&dir)?;
+    let folder = folder::open_locked(&dir).map_err(at(&dir))?;
     let prepared = files::prepare(&dir)?;
     let write = Gate::new(prepared.write);
     let opened = when_closed(&dir, &write)?;
     if prepared.new {
-        files::sync(&dir)?;
+        files::sync(&dir, &folder)?;
     }
     let id = id(&dir)?.ok_or_else(|| about(&dir, "the folder went away while it was opened"))?;
-    folder.unlock().map_err(at(&dir))?;
+    folder::unlock(&folder).map_err(at(&dir))?;
     let gates = Gates { write, read: Gate::new(folder) };
     let environment = Arc::new(Environment::new(dir, id, gates, opened));
     table.push(Arc::downgrade(&environment));
     Ok(environment)
-}
-
-/// The folder, opened and locked. The lock goes with the file, and so with the process.
-fn locked(dir: &Path) -> Result<File> {
-    loop {
-        fs::create_dir_all(dir).map_err(at(dir))?;
-        let folder = File::open(dir).map_err(at(dir))?;
-        gate::lock(&folder).map_err(at(dir))?;
-        let held = folder.metadata().map_err(at(dir))?;
-        match fs::metadata(dir) {
-            Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => return Ok(folder),
-            // Another process has put a new folder in its place meanwhile, or is about to.
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(at(dir)(error)),
-        }
-    }
 }
 
 /// Which files are in the folder; `None` if there are none.

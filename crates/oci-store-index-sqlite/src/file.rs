@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_store_index::probe::probe;
-use oci_store_index::{Error, Result};
+use oci_store_index::{Error, Result, folder};
 
 use crate::error::at;
 
@@ -36,20 +36,10 @@ impl LockedFolder {
     /// Makes the folder if it is absent, and waits for its lock: one process after the other opens the database,
     /// so that whoever makes it is done with it before the next looks at it.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
-        loop {
-            fs::create_dir_all(dir).map_err(at(dir))?;
-            let dir = dir.canonicalize().map_err(at(dir))?;
-            let folder = File::open(&dir).map_err(at(&dir))?;
-            lock(&folder).map_err(at(&dir))?;
-            let held = folder.metadata().map_err(at(&dir))?;
-            match fs::metadata(&dir) {
-                Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => return Ok(Self { folder, dir }),
-                // Another process has put a new folder in its place meanwhile, or is about to.
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(at(&dir)(error)),
-            }
-        }
+        fs::create_dir_all(dir).map_err(at(dir))?;
+        let dir = dir.canonicalize().map_err(at(dir))?;
+        let folder = folder::open_locked(&dir).map_err(at(&dir))?;
+        Ok(Self { folder, dir })
     }
 
     /// The database file, and whether it has just been made. SQLite takes an empty file for an empty database,
@@ -79,17 +69,7 @@ impl LockedFolder {
 
     /// Makes the names in the folder durable.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.folder.sync_all().map_err(at(&self.dir))
-    }
-}
-
-/// Waits for the lock of `file`, through signals.
-fn lock(file: &File) -> io::Result<()> {
-    loop {
-        match file.lock() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
+        folder::sync(&self.folder).map_err(at(&self.dir))
     }
 }
 

@@ -19,6 +19,7 @@
 
 mod error;
 mod ext;
+pub mod folder;
 pub mod limits;
 pub mod memory;
 pub mod probe;

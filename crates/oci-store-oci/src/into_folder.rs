@@ -11,6 +11,7 @@ use oci_store_cas::attack::{Point, reached};
 use oci_store_cas::threads::side_by_side;
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
 
 use crate::descriptor::REF_NAME;
 use crate::destination::{Copied, ExportOptions, Plan, Planned, content, damaged, sync_folder};
@@ -226,7 +227,8 @@ fn list(to: &Path, temporary: &Temporary, plan: &Plan, sync: bool) -> Result<()>
 /// Keeps other exports, and moves, from a layout's `index.json` for as long as what is returned lives.
 pub(crate) fn lock_folder(layout: &Path) -> Result<File> {
     let folder = File::open(layout).map_err(Error::io(layout))?;
-    flock(&folder, FlockOperation::LockExclusive).map_err(io::Error::from).map_err(Error::io(layout))?;
+    let locked = retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive));
+    locked.map_err(io::Error::from).map_err(Error::io(layout))?;
     Ok(folder)
 }
 

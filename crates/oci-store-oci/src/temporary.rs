@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
 
 use crate::{Error, Result};
 
@@ -23,7 +24,8 @@ impl Temporary {
         let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(to).map_err(Error::io(to))?;
         let lock = File::open(folder.path()).map_err(Error::io(folder.path()))?;
         // Waits: another export may be looking at this very moment whether it is one of the dead.
-        flock(&lock, FlockOperation::LockShared).map_err(io::Error::from).map_err(Error::io(to))?;
+        let locked = retry_on_intr(|| flock(&lock, FlockOperation::LockShared));
+        locked.map_err(io::Error::from).map_err(Error::io(to))?;
         Ok(Self { path: folder.keep(), _lock: lock })
     }
 
@@ -48,7 +50,8 @@ impl Temporary {
                 continue;
             }
             let Ok(lock) = File::open(entry.path()) else { continue };
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && is_old() == Some(true) {
+            let is_dead = retry_on_intr(|| flock(&lock, FlockOperation::NonBlockingLockExclusive)).is_ok();
+            if is_dead && is_old() == Some(true) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
