@@ -151,5 +151,5 @@ fn path(own: &Path) -> PathBuf {
 
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))
+    oci_store_cas::folder::sync_folder(folder).map_err(Error::io(folder))
 }

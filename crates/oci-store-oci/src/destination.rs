@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -213,7 +212,7 @@ pub(crate) fn content<'s>(source: &'s dyn ImageSource, digest: &Digest, size: u6
 }
 
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder))
+    oci_store_cas::folder::sync_folder(folder).map_err(Error::io(folder))
 }
 
 /// Says what is wrong with a blob that was read for an export.

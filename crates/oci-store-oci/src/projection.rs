@@ -8,7 +8,7 @@
 //! A file that somebody else has written is [merged](crate::merge) first, and what was swapped out when ours went in
 //! is looked at again: what is written in that moment is not lost either.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use std::time::Duration;
 use oci_store_base::{self as base, Lock, Mode};
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Guard, Point, reached, without};
+use oci_store_cas::folder::sync_folder;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::note::{self, Look, NOTE, Note};
@@ -152,8 +153,8 @@ impl Store {
             Err(_) => fs::rename(&temporary, &path).map_err(Error::io(&path))?,
         }
         // Whatever it fails of, no room is made for it: a second try would find the file in its place, and all well.
-        let synced = File::open(self.root()).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| Error::io(self.root())(io::Error::other(format!("can't be synced: {error}"))))?;
+        sync_folder(self.root())
+            .map_err(|error| Error::io(self.root())(io::Error::other(format!("can't be synced: {error}"))))?;
         let looked = note::now();
         let contents = |meta: &Metadata| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
         if let Ok(meta) = fs::symlink_metadata(&path)

@@ -64,7 +64,7 @@ impl FolderCas {
         if self.access.make_folder(&self.blobs)? {
             // `sync` makes durable what is in `blobs`; that it is there at all is up to the folder above.
             let above = self.blobs.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            sync_folder(above)?;
+            sync_names(above)?;
         }
         self.access.make_folder(&folder)?;
         Ok(folder)
@@ -209,9 +209,9 @@ impl Cas for FolderCas {
 
     fn sync(&self) -> Result<()> {
         for algorithm in self.algorithms()? {
-            sync_folder(&self.blobs.join(algorithm))?;
+            sync_names(&self.blobs.join(algorithm))?;
         }
-        sync_folder(&self.blobs)
+        sync_names(&self.blobs)
     }
 }
 
@@ -295,16 +295,23 @@ fn open_folder(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(path)
 }
 
-/// Makes durable which names are in a folder. One that is missing holds none.
-fn sync_folder(path: &Path) -> Result<()> {
+/// Makes durable which names are in the blobs' folder. One that is missing holds none.
+fn sync_names(path: &Path) -> Result<()> {
     if without(Guard::FolderSync) {
         return Ok(());
     }
-    match open_folder(path).and_then(|folder| folder.sync_all()) {
-        Ok(()) => Ok(()),
-        Err(error) if is_absent(&error) => Ok(()),
+    match sync_folder(path) {
+        Err(error) if !is_absent(&error) => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes durable which names are in a folder.
+#[doc(hidden)]
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    match open_folder(path)?.sync_all() {
         // The answer of a file system that does not sync folders, which is all that it will ever say.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
-        Err(error) => Err(Error::io(path)(error)),
+        synced => synced,
     }
 }
