@@ -58,3 +58,14 @@ fn a_signal_ends_no_wait_for_a_lock(world: &World) {
     Ran::ended("tag", waiting).ok();
     assert_eq!(world.digest("v2"), world.digest("v1"));
 }
+
+fn the_names_of_all_folders_above_a_new_store_are_synced(world: &World) {
+    let words = format!("--store-path a/b/store --index {} import --all hello", world.index);
+    let Some(mut command) = traced(world, "-o trace -y -e trace=fsync", &words) else { return };
+    Ran::of(&mut command).ok();
+    let trace = String::from_utf8(world.read("trace")).unwrap();
+    let root = world.root().canonicalize().unwrap();
+    for folder in [root.join("a/b/store"), root.join("a/b"), root.join("a"), root] {
+        assert!(trace.contains(&format!("<{}>", folder.display())), "{}: {trace}", folder.display());
+    }
+}

@@ -244,8 +244,10 @@ fn make(
         // Unless another process has just made it.
         return if Config::read(own)?.is_some() { Ok(()) } else { Err(no_store(root, own)) };
     }
-    if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    let above: Vec<&Path> = root.ancestors().skip(1).map(or_here).collect();
+    let missing = above.iter().take_while(|folder| !folder.exists()).count();
+    if let Some(parent) = above.first() {
+        fs::create_dir_all(parent).map_err(Error::io(*parent))?;
     }
     // Its own folder first: one that has it is a store in the making, and not somebody's other folder.
     for folder in ["", OWN_FOLDER, ".oci-store/locks"] {
@@ -271,10 +273,16 @@ fn make(
     sync_folder(&own.join("index"))?;
     config.write(own)?;
     sync_folder(root)?;
-    // Best effort: the folder above may be one that can't be read.
-    let above = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let _ = sync_folder(above);
+    // Each folder above that has a new name in it. Best effort: it may be one that can't be read.
+    for folder in above.into_iter().take(missing + 1) {
+        let _ = sync_folder(folder);
+    }
     Ok(())
+}
+
+/// The folder that a path leads to, which is this one if it is empty.
+fn or_here(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
 /// All that a store has but files.
