@@ -13,6 +13,7 @@ over_each_index!(
     what_one_of_a_group_wrote_another_removes,
     what_the_group_lacks_its_owner_adds,
     a_layout_that_a_group_adopts_is_the_groups,
+    a_source_that_may_not_be_read_is_not_called_no_layout,
     every_file_has_its_mode_whatever_the_umask,
     who_may_only_read_a_store_reads_it_by_its_folder,
 );
@@ -223,6 +224,15 @@ fn a_layout_that_a_group_adopts_is_the_groups(world: &World) {
         of(&bob, "gc");
         of(&bob, "import --all copy");
         of(&ann, "check --read-data");
+    }
+}
+
+fn a_source_that_may_not_be_read_is_not_called_no_layout(world: &World) {
+    let Some(other) = Other::find(world, NOBODY, NOBODY) else { return };
+    chmod(&world.path("copy"), 0o700);
+    for words in ["import --all copy", "import --all oci:copy", "adopt copy"] {
+        let error = other.run(&format!("--store-path theirs/store --index {} {words}", world.index)).fails(1);
+        assert!(error.contains("copy/index.json: Permission denied"), "{words}: {error}");
     }
 }
 

@@ -37,10 +37,11 @@ impl Layout {
     /// Opens the layout in `folder`.
     ///
     /// # Errors
-    /// [`Error::NotALayout`], [`Error::Document`] if its version is not 1.
+    /// [`Error::NotALayout`], [`Error::Document`] if its version is not 1; [`Error::Io`] if it may not be read.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
-        let form = if folder.join("index.json").exists() {
+        let index = folder.join("index.json");
+        let form = if exists(&index).map_err(Error::io(index))? {
             check_folder(&folder)?;
             return Ok(Self::of_store(&folder).with_limits(Limits::default()));
         } else if folder.join("refs").is_dir() && folder.join("blobs").is_dir() {
@@ -171,6 +172,14 @@ impl Content for PlainFile {
 
     fn skip_to(&mut self, position: u64) -> io::Result<bool> {
         self.0.seek(SeekFrom::Start(position)).map(|_| true)
+    }
+}
+
+/// Whether there is something. Where that may not be seen, nobody can say.
+fn exists(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(error),
+        found => Ok(found.is_ok()),
     }
 }
 
