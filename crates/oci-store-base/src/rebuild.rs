@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use oci_store_cas::{Blob, Cas, Digest};
+use oci_store_cas::{Blob, Cas, Digest, VerifyReader};
 use oci_store_index::IndexExt as _;
 
 use crate::schema;
@@ -96,11 +96,12 @@ impl<'r> Rebuild<'r> {
     }
 
     /// Notes what is said of blobs. It gives a blob its media type, if the index before knew none: where several are said, the
-    /// first in the order of their bytes. A file of another size than is said of it is damaged.
+    /// first in the order of their bytes. A file of another size than is said of it, which the index before does not know as
+    /// verified, is read: it is damaged, or what is said is wrong.
     /// Idempotent; there may be no such blob.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Row`], [`Error::Index`].
+    /// [`Error::Io`], [`Error::Row`], [`Error::Index`], [`Error::Cas`].
     pub fn describe(&self, blobs: &[Described<'_>]) -> Result<()> {
         if let Some(notes) = &*self.notes() {
             let mut names = lock(&notes.names);
@@ -109,7 +110,8 @@ impl<'r> Rebuild<'r> {
         self.update(|txn| {
             for Described { digest, size, media_type, .. } in blobs {
                 txn.set_media_type(digest, media_type)?;
-                if txn.view().blob(digest)?.is_some_and(|blob| blob.size != *size) {
+                let wrong = txn.view().blob(digest)?.filter(|blob| blob.size != *size && blob.verified.is_none());
+                if wrong.is_some() && !self.is_good(digest)? {
                     txn.note_check(digest, false)?;
                 }
             }
@@ -167,6 +169,19 @@ impl<'r> Rebuild<'r> {
     /// [`Error::BlobNotFound`], [`Error::Cas`].
     pub fn read_blob(&self, digest: &Digest) -> Result<Box<dyn Blob>> {
         self.cas.open(digest)?.ok_or_else(|| Error::BlobNotFound(digest.to_string()))
+    }
+
+    /// Reads a blob of which two sizes are known: whether its bytes are those that its digest names, as far as anybody can
+    /// say.
+    fn is_good(&self, digest: &Digest) -> Result<bool> {
+        let reader = match VerifyReader::new(self.read_blob(digest)?, digest, None) {
+            Err(oci_store_cas::Error::UnknownAlgorithm(_)) => return Ok(true),
+            reader => reader?,
+        };
+        match reader.check(&mut |_| Ok(())) {
+            Err(oci_store_cas::Error::DigestMismatch { .. }) => Ok(false),
+            checked => Ok(checked.map(|_| true)?),
+        }
     }
 
     /// As [`Store::view`](crate::Store::view), over the index before, if it can be read.

@@ -38,7 +38,7 @@ pub struct Report {
 impl OpenOptions {
     /// Builds the index of the store in `root` anew: every ref, blob row and edge, from the folder alone, or, if
     /// the index before can be read, with its refs and all that the folder does not tell. Manifests are read, layers
-    /// are not. Atomic; others wait meanwhile and go on with the new index.
+    /// only if their files have other sizes than they should. Atomic; others wait meanwhile and go on with the new index.
     ///
     /// # Errors
     /// As [`open`](Self::open), but that the index before may be gone or damaged.

@@ -30,7 +30,7 @@ const AHEAD: usize = 2;
 #[derive(Debug, Default)]
 struct Named {
     media_type: String,
-    /// Another size than the file has.
+    /// Another size than the file has: one of the two is wrong.
     is_wrong: bool,
 }
 
@@ -109,19 +109,19 @@ impl Rebuild<'_> {
         let now = crate::time::now();
         let row = |((digest, size, named), known): ((Digest, u64, Named), Option<BlobInfo>)| {
             let Named { media_type, is_wrong } = named;
-            match known {
+            let is_verified = known.as_ref().is_some_and(|known| known.verified.is_some() && known.size == size);
+            let damaged = is_wrong && !is_verified && !self.is_good(&digest)?;
+            Ok(match known {
                 // Of another size than it had: whatever it is, it is not what was verified.
                 Some(known) => BlobInfo {
-                    damaged: known.damaged || is_wrong || known.size != size,
+                    damaged: known.damaged || damaged || known.size != size,
                     media_type: if known.media_type.is_empty() { media_type } else { known.media_type.clone() },
                     ..known
                 },
-                None => {
-                    BlobInfo { digest, size, media_type, created: now, used: now, verified: None, damaged: is_wrong }
-                }
-            }
+                None => BlobInfo { digest, size, media_type, created: now, used: now, verified: None, damaged },
+            })
         };
-        Ok(Some(rows.into_iter().zip(known).map(row).collect()))
+        rows.into_iter().zip(known).map(row).collect::<Result<_>>().map(Some)
     }
 
     /// What the index before knew of blobs.

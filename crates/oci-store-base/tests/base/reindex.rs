@@ -272,13 +272,16 @@ fn what_is_described_in_any_order() {
         let store = bench.open();
         let [parent, child, wrong] = [b"parent".as_slice(), b"child", b"wrong"].map(|content| loose(&store, content));
         let absent = digest(b"absent");
+        let path = bench.root().join("blobs/sha256").join(wrong.encoded());
+        fs::remove_file(&path).unwrap();
+        fs::write(path, b"wrung!!").unwrap();
         let say = |rebuild: &Rebuild<'_>, turn: usize| match turn {
             0 => rebuild.describe(&[
                 described(&parent, 6, "m/b", Link::Needs),
                 described(&child, 5, "", Link::Needs),
                 described(&absent, 1, "m/x", Link::Uses),
             ]),
-            1 => rebuild.describe(&[described(&child, 5, "m/c", Link::Uses), described(&wrong, 7, "m/w", Link::Needs)]),
+            1 => rebuild.describe(&[described(&child, 5, "m/c", Link::Uses), described(&wrong, 5, "m/w", Link::Needs)]),
             2 => rebuild.describe(&[described(&parent, 6, "m/a", Link::Uses)]),
             3 => rebuild.add_edges(&parent, "m/b", &[edge(&child, Link::Needs), edge(&child, Link::Needs)]),
             4 => rebuild.add_edges(&parent, "m/a", &[edge(&wrong, Link::Uses), edge(&child, Link::Needs)]),
@@ -353,6 +356,33 @@ fn what_is_described_in_any_order() {
                 rebuild.lacks()
             });
             assert!(missed.unwrap().2, "{absent}");
+        }
+    }
+}
+
+/// Who says another size of a blob than its file has may be wrong: the blob is what it was verified to be, or is read.
+#[test]
+fn what_is_described_with_a_wrong_size() {
+    for bench in disk_benches() {
+        let store = bench.open();
+        let blob = loose(&store, b"right");
+        drop(store);
+        let lie = [described(&blob, 999, "", Link::Uses)];
+        let mut shorter = lie;
+        shorter[0].size = 3;
+        for is_lost in [false, true] {
+            if is_lost {
+                fs::remove_dir_all(index_folder(&bench.own())).unwrap();
+            }
+            // Before the rows are there, and after.
+            let say = |rebuild: &Rebuild<'_>| {
+                rebuild.describe(&lie)?;
+                rebuild.lacks()?;
+                rebuild.describe(&shorter)
+            };
+            let (store, ..) = bench.options().reindex(bench.root(), say).unwrap();
+            let info = store.view(|view| view.blob(&blob)).unwrap().unwrap();
+            assert_eq!((info.size, info.damaged, info.verified.is_none()), (5, false, is_lost), "{}", bench.name);
         }
     }
 }
