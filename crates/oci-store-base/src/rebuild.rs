@@ -22,7 +22,7 @@ use oci_store_index::IndexExt as _;
 use crate::schema;
 use crate::sealed::Sealed;
 use crate::sorter::Sorter;
-use crate::{Edge, Edges, Error, Link, Result, Txn, View};
+use crate::{BlobInfo, Edge, Edges, Error, Link, Result, Txn, View};
 
 /// An index being built anew. Nobody sees it yet.
 ///
@@ -171,9 +171,32 @@ impl<'r> Rebuild<'r> {
         self.cas.open(digest)?.ok_or_else(|| Error::BlobNotFound(digest.to_string()))
     }
 
-    /// Reads a blob of which two sizes are known: whether its bytes are those that its digest names, as far as anybody can
-    /// say.
-    fn is_good(&self, digest: &Digest) -> Result<bool> {
+    /// Notes that blobs' bytes are gone, or are others than their digests name. Each has a row then that says so, also where
+    /// there is no file, as if it had gone a moment later: what it keeps is kept, and an import brings it back. Idempotent.
+    ///
+    /// # Errors
+    /// As [`view`](Self::view).
+    pub fn note_lost(&self, blobs: &[Described<'_>]) -> Result<()> {
+        self.update(|txn| {
+            for Described { digest, size, media_type, .. } in blobs {
+                if txn.view().blob(digest)?.is_some() {
+                    txn.note_check(digest, false)?;
+                    continue;
+                }
+                let (digest, media_type, now) = ((*digest).clone(), (*media_type).to_owned(), crate::time::now());
+                txn.mark_dirty(&digest)?;
+                let (created, used, verified, damaged) = (now, now, None, true);
+                txn.write_blob(&BlobInfo { digest, size: *size, media_type, created, used, verified, damaged })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads a blob: whether its bytes are those that its digest names, as far as anybody can say. Nothing is noted.
+    ///
+    /// # Errors
+    /// [`Error::BlobNotFound`], [`Error::Cas`].
+    pub fn is_good(&self, digest: &Digest) -> Result<bool> {
         let reader = match VerifyReader::new(self.read_blob(digest)?, digest, None) {
             Err(oci_store_cas::Error::UnknownAlgorithm(_)) => return Ok(true),
             reader => reader?,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use oci_store_base::{Condition, Data, Error as BaseError, Space, Txn, View};
+use oci_store_base::{BlobInfo, Condition, Data, Error as BaseError, Space, Txn, View};
 use oci_store_cas::{Algorithm, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -105,16 +105,19 @@ pub(crate) fn find(view: View<'_>, text: &str) -> Result<(Descriptor, bool)> {
         }
         Err(error) => return Err(error.into()),
     };
-    // What came in as something else, and was named as a document later, is a document.
+    let mut found = descriptor_of(view, info)?;
+    // Nobody has said what it is, and a descriptor has to.
+    if found.media_type.is_empty() {
+        UNKNOWN.clone_into(&mut found.media_type);
+    }
+    Ok((found, false))
+}
+
+/// A blob as the index knows it. What came in as something else, and was named as a document later, is a document.
+pub(crate) fn descriptor_of(view: View<'_>, info: BlobInfo) -> oci_store_base::Result<Descriptor> {
     let read_as = view.edges(&info.digest)?.and_then(|edges| edges.read_as.into_iter().next());
-    let media_type = match read_as {
-        _ if is_document(&info.media_type) => info.media_type,
-        Some(read_as) => read_as,
-        // Nobody has said what it is, and a descriptor has to.
-        None if info.media_type.is_empty() => UNKNOWN.to_owned(),
-        None => info.media_type,
-    };
-    Ok((Descriptor::new(&media_type, info.digest, info.size), false))
+    let media_type = read_as.filter(|_| !is_document(&info.media_type)).unwrap_or(info.media_type);
+    Ok(Descriptor::new(&media_type, info.digest, info.size))
 }
 
 /// That nothing is called so: a digest names a blob, and anything else a ref.

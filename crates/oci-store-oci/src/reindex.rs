@@ -1,20 +1,22 @@
 //! Building an OCI store's index anew, from its blobs and its `index.json`.
 
 mod documents;
+mod entry;
 mod listed;
 
 use std::io::Read;
 use std::path::Path;
 
-use oci_store_base::{BlobFilter, BlobInfo, Condition, Data, Rebuild, Reindexed, Txn};
+use oci_store_base::{BlobFilter, BlobInfo, Data, Rebuild, Reindexed, Txn, View};
 
 use crate::document::{self, Child};
 use crate::limits::Limits;
 use crate::media_type::is_document;
 use crate::store::OpenOptions;
-use crate::{Descriptor, Error, RefName, Result, Store, closure, history, refs};
+use crate::{Descriptor, Error, Result, Store, history, refs};
 
-use documents::{Documents, has_subject, unread};
+use documents::{Documents, Lost, State, has_subject, note_lost, unread};
+use entry::Entry;
 use listed::Listed;
 
 /// What a reindex has made.
@@ -25,10 +27,11 @@ pub struct Report {
     pub blobs: u64,
     /// Refs that were set.
     pub refs: u64,
-    /// Names, or digests, of entries that were not taken: their image is not there, or can't be read; with why.
+    /// Names, or digests, of entries that were not taken: they are another tool's, and their image is not there, or can't be
+    /// read; with why.
     pub skipped: Vec<(String, String)>,
-    /// Names, or digests, of entries that were kept although something is missing; with what. `check` goes on
-    /// saying so, and an import mends it.
+    /// Names, or digests, of entries that were kept although something is missing or damaged; with what. `check` goes on
+    /// saying so, and a repair or an import mends it.
     pub lacking: Vec<(String, String)>,
     /// Why the index before could not be read: what the folder does not tell is lost then. `None`: it could, and
     /// that was carried over.
@@ -66,6 +69,11 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
     // First of all, so that rows come in their order.
     let documents = Documents::new(rebuild);
     let mut found = documents.read_all(&listed.entries)?;
+    if rebuild.lacks()? {
+        add_own(rebuild, &listed, &mut found.lost)?;
+    }
+    let lost = found.lost;
+    note_lost(rebuild, &lost)?;
     // Before the refs: one that is there again has none.
     if let Some(removed) = rebuild.old_view(|view| refs::all(view, refs::REMOVED).map_err(to_base)) {
         carry(rebuild, removed, refs::restore_removed)?;
@@ -79,21 +87,23 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
             referrers.try_for_each(|it| refs::add_unnamed(txn, refs::REFERRER, it).map(drop)).map_err(to_base)
         })?;
     }
-    let may_lack = rebuild.lacks()?;
+    let may_lack = rebuild.lacks()? || !lost.is_empty();
     let mut left = listed.set.iter().enumerate().peekable();
     while left.peek().is_some() {
         rebuild.update(|txn| {
             for (place, set) in left.by_ref().take(GROUP) {
-                let entry = &listed.entries.get(place).map_err(to_base)?;
-                let made = match found.failed.remove(&place) {
-                    Some(error) => Err(error),
-                    None => make_entry(txn, entry, *set, found.about.contains(&place), may_lack),
+                let entry = Entry {
+                    root: listed.entries.get(place).map_err(to_base)?,
+                    generation: *set,
+                    is_own: place < listed.own,
+                    is_referrer: found.about.contains(&place),
                 };
-                let label = || entry.ref_name().map_or_else(|| entry.digest.to_string(), str::to_owned);
+                let made = entry.make(txn, found.failed.remove(&place), may_lack.then_some(&lost));
+                let label = || entry.root.ref_name().map_or_else(|| entry.root.digest.to_string(), str::to_owned);
                 match made {
-                    Ok((is_ref, missing)) => {
+                    Ok((is_ref, lacking)) => {
                         report.refs += u64::from(is_ref);
-                        report.lacking.extend(missing.into_iter().map(|missing| (label(), missing.to_string())));
+                        report.lacking.extend(lacking.into_iter().map(|what| (label(), what)));
                     }
                     // Not the entry's fault: to skip it would lose it.
                     Err(error) if error.hinders_all() => return Err(to_base(error)),
@@ -109,6 +119,20 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
         txn.set_number(refs::GENERATION, generation)
     })?;
     Ok(())
+}
+
+/// Adds what the store's own entries name, and has gone.
+fn add_own(rebuild: &Rebuild<'_>, listed: &Listed, lost: &mut Lost) -> Result<()> {
+    let add = |view: View<'_>| {
+        for place in 0..listed.own {
+            let root = listed.entries.get(place).map_err(to_base)?;
+            if view.blob(&root.digest)?.is_none() {
+                lost.insert(root.digest.clone(), (root, false));
+            }
+        }
+        Ok(())
+    };
+    Ok(rebuild.view(add)?)
 }
 
 /// What was removed stays removed, for the files that were read before; and what changed refs is still known.
@@ -153,9 +177,12 @@ fn read_rest(rebuild: &Rebuild<'_>, documents: &Documents<'_>) -> Result<()> {
             return Ok(());
         }
         after = last;
-        let mut found = Vec::new();
+        let (mut found, mut lost) = (Vec::new(), Lost::new());
         for blob in unread {
-            let mut take = |document: &Descriptor, children: Option<&[Child]>| {
+            let mut take = |document: &Descriptor, children: Option<&[Child]>, state: State| {
+                if matches!(state, State::Damaged) {
+                    lost.insert(document.digest.clone(), (document.clone(), true));
+                }
                 let children = children.filter(|children| !has_subject(children));
                 found.extend(children.map(|children| (document.clone(), children.iter().map(Child::edge).collect())));
                 Ok(())
@@ -170,6 +197,7 @@ fn read_rest(rebuild: &Rebuild<'_>, documents: &Documents<'_>) -> Result<()> {
                 _ => {}
             }
         }
+        note_lost(rebuild, &lost)?;
         if found.is_empty() {
             continue;
         }
@@ -198,42 +226,6 @@ fn name_unread(rebuild: &Rebuild<'_>, blob: BlobInfo) -> Result<Option<Descripto
     }
     content.take(size).read_to_end(&mut bytes).map_err(|error| unread(&digest, error))?;
     Ok(document::media_type_of(&bytes).map(|media_type| Descriptor::new(&media_type, digest, size)))
-}
-
-/// Makes an entry's ref or pin, or leaves it at the record of a referrer; says whether it was a ref, and what of
-/// the image is missing and should not be. What is there of it stays kept: dropping the ref would lose that too.
-fn make_entry(
-    txn: &mut Txn<'_>,
-    root: &Descriptor,
-    generation: u64,
-    is_referrer: bool,
-    may_lack: bool,
-) -> Result<(bool, Vec<closure::Missing>)> {
-    // Of what is no document nothing was read.
-    if let Some(actual) = txn.view().blob(&root.digest)?.map(|blob| blob.size).filter(|size| *size != root.size) {
-        let (digest, expected) = (root.digest.clone(), root.size);
-        let truncated = actual < expected;
-        return Err(oci_store_cas::Error::SizeMismatch { digest, expected, actual, truncated }.into());
-    }
-    let incomplete = root.annotation(refs::INCOMPLETE).is_some();
-    let mut missing = if may_lack { closure::closure(txn.view(), &root.digest)?.missing } else { Vec::new() };
-    let is_ours =
-        root.annotation(refs::PINNED).is_some() || root.ref_name().is_some_and(|n| n.parse::<RefName>().is_ok());
-    if missing.iter().any(|missing| missing.path.is_empty()) || (!missing.is_empty() && !incomplete && !is_ours) {
-        return Err(Error::Incomplete(missing));
-    }
-    if incomplete {
-        missing.clear();
-    }
-    // A name that is none by the grammar is not ours: another tool's entry, kept as such are kept.
-    if let Some(Ok(name)) = root.ref_name().map(str::parse::<RefName>) {
-        refs::restore(txn, &name, root, incomplete, generation, Condition::Any)?;
-        return Ok((true, missing));
-    }
-    if root.annotation(refs::PINNED).is_some() || !is_referrer {
-        refs::add_unnamed(txn, refs::PIN, root)?;
-    }
-    Ok((false, missing))
 }
 
 fn to_base(error: Error) -> oci_store_base::Error {

@@ -146,11 +146,11 @@ pub(crate) fn read_own(path: &Path, noted: Option<&Note>) -> Result<Found> {
     Ok(found)
 }
 
-/// What a store's own `index.json` lists, whoever wrote it, and the generation that it shows.
-pub(crate) fn read_entries(path: &Path) -> Result<(u64, IndexJson<Entries>)> {
+/// What a store's own `index.json` lists, the generation that it shows, and whether it is ours.
+pub(crate) fn read_entries(path: &Path) -> Result<(u64, IndexJson<Entries>, bool)> {
     match settled(path, None, || read_text(path))?.ok_or_else(|| restless(path))? {
-        (Found::Foreign { generation, index, .. }, _) => Ok((generation, index)),
-        (Found::Ours(Ours { generation, .. }), Some(index)) => Ok((generation, index)),
+        (Found::Foreign { generation, index, .. }, _) => Ok((generation, index, false)),
+        (Found::Ours(Ours { generation, .. }), Some(index)) => Ok((generation, index, true)),
         (Found::Ours(_) | Found::Nothing, _) => Err(restless(path)),
     }
 }

@@ -42,6 +42,8 @@ mod questions;
 mod refs;
 #[path = "oci/reindex.rs"]
 mod reindex;
+#[path = "oci/reindex_lost.rs"]
+mod reindex_lost;
 #[path = "oci/repair.rs"]
 mod repair;
 #[path = "oci/sharing.rs"]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use oci_store_base::{Described, Link, Rebuild};
+use oci_store_base::{Described, Edge, Link, Rebuild};
 use oci_store_cas::threads::side_by_side;
 use oci_store_cas::{Digest, VerifyReader};
 
@@ -14,6 +14,7 @@ use crate::document::{Child, Role, children};
 use crate::entries::Entries;
 use crate::limits::Limits;
 use crate::media_type::is_document;
+use crate::refs::descriptor_of;
 use crate::{Descriptor, Error, Result};
 
 /// So many entries are read by one thread.
@@ -63,12 +64,35 @@ pub(super) struct Found {
     pub(super) about: HashSet<usize>,
     /// What has one, entries or documents below them, with the place of the entry.
     pub(super) referrers: Vec<(usize, Descriptor)>,
-    /// Entries of which something can't be read.
+    /// Entries of which something is not what it is said to be.
     pub(super) failed: BTreeMap<usize, Error>,
+    pub(super) lost: Lost,
 }
 
-/// Takes what was read: a document with what it lists, or a blob that is none, or is not there.
-type Take<'t> = dyn FnMut(&Descriptor, Option<&[Child]>) -> Result<()> + 't;
+/// Documents whose bytes are gone, or are others, and whether there are any.
+pub(super) type Lost = HashMap<Digest, (Descriptor, bool)>;
+
+/// How a blob was found.
+pub(super) enum State {
+    /// Whole, or it is no document, and nobody has looked.
+    Whole,
+    Gone,
+    Damaged,
+    /// Its bytes are what its digest names, or nobody can say; but not what its descriptor says.
+    Wrong(Error),
+}
+
+/// Takes what was read: a document with what it lists, or a blob that is none, or of which that is not known. Of a document
+/// that can't be read it is what the index before says.
+type Take<'t> = dyn FnMut(&Descriptor, Option<&[Child]>, State) -> Result<()> + 't;
+
+/// What was found below one entry.
+#[derive(Default)]
+struct Noted {
+    referrers: Vec<Descriptor>,
+    failed: Option<Error>,
+    lost: Lost,
+}
 
 impl<'r> Documents<'r> {
     pub(super) fn new(rebuild: &'r Rebuild<'r>) -> Self {
@@ -87,18 +111,20 @@ impl<'r> Documents<'r> {
                 if place >= entries.len() {
                     return;
                 }
-                let mut referrers = Vec::new();
-                let mut note = |blob: &_, children: Option<&[_]>| self.note(blob, children, &mut referrers);
+                let mut noted = Noted::default();
+                let mut note = |blob: &_, children: Option<&[_]>, state| self.note(blob, children, state, &mut noted);
                 let outcome = entries.get(place).and_then(|entry| self.read_below(&entry, &mut note));
                 if outcome.as_ref().is_err_and(Error::hinders_all) {
                     is_over.store(true, Ordering::Relaxed);
                 }
                 let mut found = lock(&found);
-                found.referrers.extend(referrers.into_iter().map(|referrer| (place, referrer)));
-                match outcome {
-                    Ok(true) => drop(found.about.insert(place)),
-                    Ok(false) => {}
-                    Err(error) => drop(found.failed.insert(place, error)),
+                found.referrers.extend(noted.referrers.into_iter().map(|referrer| (place, referrer)));
+                found.lost.extend(noted.lost);
+                if matches!(outcome, Ok(true)) {
+                    found.about.insert(place);
+                }
+                if let Some(error) = outcome.err().or(noted.failed) {
+                    found.failed.insert(place, error);
                 }
             }
         });
@@ -115,7 +141,7 @@ impl<'r> Documents<'r> {
     /// Reads what `root` reaches and was not read yet; says whether it has a subject.
     pub(super) fn read_below(&self, root: &Descriptor, take: &mut Take<'_>) -> Result<bool> {
         if !is_document(&root.media_type) {
-            take(root, None)?;
+            take(root, None, State::Whole)?;
             return Ok(false);
         }
         let (mut stack, mut seen) = (vec![root.clone()], HashSet::new());
@@ -133,12 +159,17 @@ impl<'r> Documents<'r> {
             let read = match known {
                 Some(known) => known,
                 None => {
-                    let children = read_one(self.rebuild, &document)?;
-                    take(&document, children.as_deref())?;
+                    let (state, children) = match read_one(self.rebuild, &document)? {
+                        Ok(children) => (State::Whole, Some(children)),
+                        Err(state) => (state, children_before(self.rebuild, &document.digest)?),
+                    };
+                    let is_whole = matches!(state, State::Whole);
+                    take(&document, children.as_deref(), state)?;
                     let Some(children) = children else { continue };
                     let (is_about, below) = (has_subject(&children), documents(children));
                     let read = (is_about || !below.is_empty()).then(|| Box::new(Read { is_about, below }));
-                    lock(&self.read).documents.entry(key).or_insert(read).clone()
+                    // What is not is told of each entry that reaches it.
+                    if is_whole { lock(&self.read).documents.entry(key).or_insert(read).clone() } else { read }
                 }
             };
             let Read { is_about: is_this, below } = read.map_or_else(Read::default, |read| *read);
@@ -149,7 +180,19 @@ impl<'r> Documents<'r> {
     }
 
     /// Notes what was read for the index.
-    fn note(&self, blob: &Descriptor, children: Option<&[Child]>, referrers: &mut Vec<Descriptor>) -> Result<()> {
+    fn note(&self, blob: &Descriptor, children: Option<&[Child]>, state: State, noted: &mut Noted) -> Result<()> {
+        match state {
+            State::Whole => {}
+            State::Damaged => drop(noted.lost.insert(blob.digest.clone(), (blob.clone(), true))),
+            // What the index before did not have is missing as it was.
+            State::Gone => {
+                let known = self.rebuild.old_view(|view| view.blob(&blob.digest));
+                if matches!(known, Some(Ok(Some(_)))) {
+                    noted.lost.insert(blob.digest.clone(), (blob.clone(), false));
+                }
+            }
+            State::Wrong(error) => drop(noted.failed.get_or_insert(error)),
+        }
         let Some(children) = children else {
             return Ok(self.rebuild.describe(&[described(blob, Link::Needs)])?);
         };
@@ -160,7 +203,7 @@ impl<'r> Documents<'r> {
         self.rebuild.describe(&blobs)?;
         let edges: Vec<_> = children.iter().map(Child::edge).collect();
         self.rebuild.add_edges(&blob.digest, &blob.media_type, &edges)?;
-        referrers.extend(has_subject(children).then(|| blob.clone()));
+        noted.referrers.extend(has_subject(children).then(|| blob.clone()));
         Ok(())
     }
 }
@@ -179,24 +222,67 @@ fn documents(children: Vec<Child>) -> Vec<Descriptor> {
     below.map(|child| child.descriptor).collect()
 }
 
+/// Gives what has gone, or is damaged, a row that says so: a ref needs one of what it names, and edges one of whose they are.
+pub(super) fn note_lost(rebuild: &Rebuild<'_>, lost: &Lost) -> Result<()> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let blobs: Vec<_> = lost.values().map(|(blob, _)| described(blob, Link::Needs)).collect();
+    Ok(rebuild.note_lost(&blobs)?)
+}
+
 fn described(blob: &Descriptor, link: Link) -> Described<'_> {
     Described { digest: &blob.digest, size: blob.size, media_type: &blob.media_type, link }
 }
 
-/// What a document lists; `None` if it is not there.
-fn read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Option<Vec<Child>>> {
+/// What a document lists; or why that can't be read.
+fn read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Result<Vec<Child>, State>> {
+    use oci_store_cas::Error as Cas;
+    let error = match try_read_one(rebuild, descriptor) {
+        Ok(children) => return Ok(Ok(children)),
+        Err(error) if error.hinders_all() => return Err(error),
+        Err(error) => error,
+    };
+    Ok(Err(match error {
+        // Or something else is in its place.
+        Error::Base(oci_store_base::Error::BlobNotFound(_) | oci_store_base::Error::Cas(Cas::Io { .. })) => State::Gone,
+        Error::Cas(Cas::DigestMismatch { .. }) => State::Damaged,
+        // One of the two is wrong.
+        Error::Cas(Cas::SizeMismatch { .. }) if !rebuild.is_good(&descriptor.digest)? => State::Damaged,
+        error => State::Wrong(error),
+    }))
+}
+
+fn try_read_one(rebuild: &Rebuild<'_>, descriptor: &Descriptor) -> Result<Vec<Child>> {
     if descriptor.size > Limits::OWN.manifest {
         return Err(Error::document(&descriptor.digest, "it is larger than a manifest may be"));
     }
-    let blob = match rebuild.read_blob(&descriptor.digest) {
-        Ok(blob) => blob,
-        Err(oci_store_base::Error::BlobNotFound(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
     let mut bytes = Vec::new();
+    let blob = rebuild.read_blob(&descriptor.digest)?;
     let mut reader = VerifyReader::new(blob, &descriptor.digest, Some(descriptor.size))?;
     reader.read_to_end(&mut bytes).map_err(|error| unread(&descriptor.digest, error))?;
-    children(descriptor, &bytes).map(Some)
+    children(descriptor, &bytes)
+}
+
+/// What a document listed when the index before was made; `None` if that does not say.
+fn children_before(rebuild: &Rebuild<'_>, document: &Digest) -> Result<Option<Vec<Child>>> {
+    let children = rebuild.old_view(|view| {
+        let Some(row) = view.edges(document)? else { return Ok(None) };
+        let child = |Edge { child, role, link }| {
+            let descriptor = match view.blob(&child)? {
+                Some(info) => descriptor_of(view, info)?,
+                None => Descriptor::new("", child, 0),
+            };
+            Ok(Child { descriptor, role: Role::from_code(role).unwrap_or(Role::Blob), link })
+        };
+        row.edges.into_iter().map(child).collect::<oci_store_base::Result<_>>().map(Some)
+    });
+    match children {
+        Some(Ok(children)) => Ok(children),
+        Some(Err(error)) if error.as_io().is_some() => Err(error.into()),
+        // It is damaged there, too.
+        Some(Err(_)) | None => Ok(None),
+    }
 }
 
 /// What the system says of a blob's file is not about its bytes: it may be read another time.

@@ -17,6 +17,8 @@ pub(super) struct Listed {
     pub(super) entries: Entries,
     /// By place: in which generation it was set.
     pub(super) set: Vec<u64>,
+    /// How many of the first are from the index before, or from a file that the store wrote: they were whole once.
+    pub(super) own: usize,
     /// That of the index before, or of the file.
     pub(super) generation: u64,
 }
@@ -45,18 +47,20 @@ impl Listed {
             listed.set.push(found.map_or(listed.generation, |found| found.generation));
             Ok(())
         })?;
+        listed.own = listed.entries.len();
         Ok(listed)
     }
 
     /// What `index.json` lists.
     fn of_file(root: &Path) -> Result<Self> {
         let path = root.join("index.json");
-        let (generation, index) = match read_entries(&path) {
+        let (generation, index, is_own) = match read_entries(&path) {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             read => read?,
         };
         let set = vec![generation; index.manifests.len()];
-        Ok(Self { entries: index.manifests, set, generation })
+        let own = if is_own { index.manifests.len() } else { 0 };
+        Ok(Self { entries: index.manifests, set, own, generation })
     }
 
     /// The entries of an index that may hide some, with those that `index.json` lists beside them. What was removed since that
@@ -75,6 +79,9 @@ impl Listed {
                 self.entries.push(text);
                 self.set.push(*set);
             }
+        }
+        if file.own > 0 {
+            self.own = self.entries.len();
         }
         self.generation = self.generation.max(file.generation);
         Ok(self)
