@@ -33,12 +33,13 @@ impl Txn<'_> {
         View(&*self.0)
     }
 
-    /// Counts up the counter `name`, and returns the new number.
+    /// Counts up the counter `name`, and returns the new number. One that has come to its end is damaged: nobody has counted
+    /// so far.
     ///
     /// # Errors
     /// [`Error::Row`], [`Error::Index`].
     pub fn count(&mut self, name: &str) -> Result<u64> {
-        let next = self.view().number(name)? + 1;
+        let next = self.view().number(name)?.checked_add(1).ok_or(Error::Row { what: "number" })?;
         self.set_number(name, next)?;
         Ok(next)
     }

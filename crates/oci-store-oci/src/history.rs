@@ -117,7 +117,7 @@ impl By {
     /// One that goes on with a group, or begins it.
     pub(crate) fn new(view: View<'_>, operation: Operation, group: Option<u64>) -> Result<Self> {
         // In a transaction: nobody else has this number.
-        let group = group.map_or_else(|| Ok::<_, Error>(refs::generation(view)? + 1), Ok)?;
+        let group = group.map_or_else(|| Ok::<_, Error>(refs::generation(view)?.saturating_add(1)), Ok)?;
         Ok(Self { operation, group })
     }
 

@@ -30,6 +30,15 @@ pub(crate) const ROOTS: [&str; 2] = [REF, PIN];
 /// Counts the changes of refs, pins and referrers: the generation that `index.json` shows.
 pub(crate) const GENERATION: &str = "refs";
 
+/// Nobody has changed refs so often: a file, or an index, that says so is not to be believed, as the counter goes on from
+/// what it says.
+const MOST_GENERATIONS: u64 = 1 << 48;
+
+/// A generation that the counter can go on from; 0 in the place of one that can't be.
+pub(crate) fn counted(generation: u64) -> u64 {
+    if generation < MOST_GENERATIONS { generation } else { 0 }
+}
+
 /// A name for an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ref {

@@ -74,6 +74,11 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
     }
     let lost = found.lost;
     note_lost(rebuild, &lost)?;
+    // All that follows is newer than what was listed.
+    rebuild.update(|txn| {
+        let carried = refs::counted(txn.view().number(refs::GENERATION)?);
+        txn.set_number(refs::GENERATION, carried.max(listed.generation))
+    })?;
     // Before the refs: one that is there again has none.
     if let Some(removed) = rebuild.old_view(|view| refs::all(view, refs::REMOVED).map_err(to_base)) {
         carry(rebuild, removed, refs::restore_removed)?;
@@ -114,10 +119,7 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
         })?;
     }
     read_rest(rebuild, &documents)?;
-    rebuild.update(|txn| {
-        let generation = txn.view().number(refs::GENERATION)?.max(listed.generation) + 1;
-        txn.set_number(refs::GENERATION, generation)
-    })?;
+    rebuild.update(|txn| txn.count(refs::GENERATION))?;
     Ok(())
 }
 

@@ -264,5 +264,7 @@ fn a_failed_update_changes_nothing() {
         assert_eq!(store.view(|view| view.number("counter")).unwrap(), 0);
         assert_eq!(store.update(|txn| txn.count("counter")).unwrap(), 1);
         assert_eq!(store.view(|view| view.number("counter")).unwrap(), 1);
+        store.update(|txn| txn.set_number("counter", u64::MAX)).unwrap();
+        assert!(failure(store.update(|txn| txn.count("counter"))).to_string().contains("reindex"));
     }
 }

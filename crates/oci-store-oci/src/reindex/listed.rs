@@ -38,13 +38,13 @@ impl Listed {
 
     /// What `index.json` would show of the index before.
     fn of_index(view: View<'_>) -> Result<Self> {
-        let mut listed = Self { generation: refs::generation(view)?, ..Self::default() };
+        let mut listed = Self { generation: refs::counted(refs::generation(view)?), ..Self::default() };
         refs::each_entry(view, &mut |text| {
             let entry: Descriptor = serde_json::from_str(text).map_err(|error| Error::document("record", error))?;
             let name = entry.ref_name().map(str::parse::<RefName>).transpose()?;
             let found = name.map(|name| refs::get(view, &name)).transpose()?.flatten();
             listed.entries.push(text);
-            listed.set.push(found.map_or(listed.generation, |found| found.generation));
+            listed.set.push(found.map_or(listed.generation, |found| refs::counted(found.generation)));
             Ok(())
         })?;
         listed.own = listed.entries.len();
@@ -58,6 +58,7 @@ impl Listed {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             read => read?,
         };
+        let generation = refs::counted(generation);
         let set = vec![generation; index.manifests.len()];
         let own = if is_own { index.manifests.len() } else { 0 };
         Ok(Self { entries: index.manifests, set, own, generation })

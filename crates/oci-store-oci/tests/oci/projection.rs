@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use oci_store_oci::{Condition, Store};
-use serde_json::Value;
+use oci_store_oci::{Condition, Policy, Store};
+use serde_json::{Value, json};
 
-use crate::common::{Bench, assert_sound, benches, import, index_json, listed_names, name, refs};
+use crate::common::{Bench, assert_sound, benches, failure, import, index_json, listed_names, name, refs};
 use crate::images::Images;
 
 fn filled(bench: &Bench) -> Store {
@@ -174,5 +174,50 @@ fn nothing_is_written_for_nothing() {
             store.gc(oci_store_oci::Extent::Changed, false).unwrap();
         }
         assert_eq!(inode(), before);
+    }
+}
+
+/// The counter goes on from what a file shows, and never comes to its end by that.
+#[test]
+fn a_generation_that_nobody_has_counted_to_is_none() {
+    for generation in [u64::MAX, u64::MAX - 1, 1 << 48, (1 << 48) - 1] {
+        for bench in benches() {
+            let mut images = Images::default();
+            let image = images.simple("image");
+            images.name("app:1", &image);
+            images.write(&bench.root());
+            let mut index = index_json(&bench.root());
+            index["annotations"] = json!({ "io.oci-store.generation": generation.to_string() });
+            fs::write(bench.index_json(), index.to_string()).unwrap();
+            let store = bench.options().adopt(bench.root(), false, &()).unwrap().store;
+            for later in ["app:2", "app:3"] {
+                store.tag("app:1", &name(later), Condition::Any).unwrap();
+            }
+            store.prune(&Policy { keep_last: Some(1), ..Policy::default() }, false).unwrap();
+            assert_eq!(listed_names(store.root()).into_keys().collect::<Vec<_>>(), ["app:3"], "{generation}");
+            store.remove_ref(&name("app:3")).unwrap();
+            bench.open();
+            assert_eq!(
+                (refs(&store).len(), listed_names(store.root()).len()),
+                (0, 0),
+                "{} {generation}",
+                bench.backend
+            );
+        }
+    }
+}
+
+/// An index of before, or one that is damaged, may have such a number: it is told, and a reindex counts anew.
+#[test]
+fn a_counter_at_its_end_is_counted_anew() {
+    for bench in benches() {
+        let store = filled(&bench);
+        store.base().update(|txn| txn.set_number("refs", u64::MAX)).unwrap();
+        let (_, error) = failure(store.tag("a", &name("c"), Condition::Any));
+        assert!(error.contains("reindex"), "{}: {error}", bench.backend);
+        let (store, _) = bench.options().reindex(bench.root()).unwrap();
+        store.tag("a", &name("c"), Condition::Any).unwrap();
+        assert_eq!(listed_names(store.root()).into_keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_sound(&store);
     }
 }
