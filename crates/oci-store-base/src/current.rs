@@ -45,6 +45,16 @@ pub(crate) fn sign(txn: &mut Txn<'_>, config: &Config) -> Result<()> {
     txn.set_number(EPOCH, config.epoch)
 }
 
+impl View<'_> {
+    /// The number that no other store has, and that stays the same for all of a store's life; 0 if it has none.
+    ///
+    /// # Errors
+    /// [`Error::Row`], [`Error::Index`].
+    pub fn store_id(&self) -> Result<u64> {
+        self.number(STORE)
+    }
+}
+
 /// Opens the index that a config names; never one that is not it. Whoever is to read all of it anyway has it `looked_at` before
 /// the first row is read.
 pub(crate) fn open_existing(

@@ -35,6 +35,7 @@ pub struct Rebuild<'r> {
     old: Option<&'r Sealed>,
     is_old_whole: bool,
     new: &'r Sealed,
+    store_id: u64,
     folder: PathBuf,
     /// What was noted and is not written yet; `None` from when that begins.
     notes: RwLock<Option<Notes>>,
@@ -78,6 +79,7 @@ impl<'r> Rebuild<'r> {
         cas: &'r dyn Cas,
         old: Option<&'r Sealed>,
         new: &'r Sealed,
+        store_id: u64,
         folder: &Path,
         lost: Option<String>,
     ) -> Self {
@@ -89,6 +91,7 @@ impl<'r> Rebuild<'r> {
             old,
             is_old_whole,
             new,
+            store_id,
             folder: folder.to_owned(),
             notes: RwLock::new(Some(notes)),
             filled: OnceLock::new(),
@@ -219,6 +222,12 @@ impl<'r> Rebuild<'r> {
     #[must_use]
     pub fn is_old_whole(&self) -> bool {
         self.is_old_whole
+    }
+
+    /// As [`View::store_id`]: that of the config. A folder that had none gets a new one.
+    #[must_use]
+    pub fn store_id(&self) -> u64 {
+        self.store_id
     }
 
     fn notes(&self) -> RwLockReadGuard<'_, Option<Notes>> {

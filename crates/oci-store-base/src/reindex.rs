@@ -140,7 +140,7 @@ impl OpenOptions {
                     }
                     Err(error) => note_loss(&mut lost, error).map(|()| None)?,
                 };
-                let rebuild = Rebuild::new(&*parts.cas, old.as_deref(), &new, &parts.own, lost);
+                let rebuild = Rebuild::new(&*parts.cas, old.as_deref(), &new, parts.config.id, &parts.own, lost);
                 let built = build(&rebuild)?;
                 let filled = rebuild.filled()?;
                 Ok::<_, Error>((Reindexed { blobs: filled.blobs, lost: filled.lost.clone() }, built))

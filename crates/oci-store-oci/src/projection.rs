@@ -1,8 +1,8 @@
 //! `index.json`: the refs as every other tool sees them.
 //!
 //! The index is the truth, and this file shows it. It carries the generation of the refs that it shows, and a
-//! checksum over both, so that a file that somebody else has written is told from one of ours, whenever a crash
-//! came. After a commit that changed refs, whoever made it takes the projection's lock; if the file is already
+//! checksum over both and the store's id, so that a file that somebody else has written, or another store, is told from one of
+//! ours, whenever a crash came. After a commit that changed refs, whoever made it takes the projection's lock; if the file is already
 //! as new, somebody else's rewrite covered it. So a storm of taggers costs few rewrites.
 //!
 //! A file that somebody else has written is [merged](crate::merge) first, and what was swapped out when ours went in
@@ -71,7 +71,7 @@ impl Store {
     }
 
     fn try_project_changed(&self) -> Result<()> {
-        let same = match look_at(&self.index_json(), MOMENT, self.noted().as_ref())? {
+        let same = match self.found_at(&self.index_json(), MOMENT, self.noted().as_ref())? {
             Found::Ours(ours) => self.base().view(|view| ours.is_current(view))?,
             _ => self.base().view(refs::is_empty)?,
         };
@@ -86,7 +86,7 @@ impl Store {
     fn project_locked(&self, need: u64) -> Result<()> {
         self.write_layout()?;
         self.take_in_leftover()?;
-        let mut found = look_at(&self.index_json(), MOMENT, self.noted().as_ref())?;
+        let mut found = self.found_at(&self.index_json(), MOMENT, self.noted().as_ref())?;
         let known = self.base().view(refs::generation)?;
         loop {
             match &found {
@@ -94,7 +94,7 @@ impl Store {
                     self.note(&Note::new(ours.generation, ours.look, &ours.text));
                     return Ok(());
                 }
-                // Of a generation that is still to come: an older index was put back, or the file is another store's.
+                // Of a generation that is still to come: an older index was put back.
                 Found::Ours(ours) if ours.generation > known => {
                     self.merge(ours.generation, &ours.index(&self.index_json())?.manifests)?;
                 }
@@ -122,13 +122,17 @@ impl Store {
         self.base().own_folder().join("index.json.new")
     }
 
+    fn found_at(&self, path: &Path, patience: Duration, noted: Option<&Note>) -> Result<Found> {
+        look_at(path, self.base().view(|view| view.store_id())?, patience, noted)
+    }
+
     /// What was swapped out by a process that died before it looked at it.
     fn take_in_leftover(&self) -> Result<()> {
         let path = self.swapped_path();
         if !path.exists() {
             return Ok(());
         }
-        if let Found::Foreign { generation, index, .. } = look_at(&path, MOMENT, None)? {
+        if let Found::Foreign { generation, index, .. } = self.found_at(&path, MOMENT, None)? {
             self.merge(generation, &index.manifests)?;
         }
         fs::remove_file(&path).map_err(Error::io(&path))
@@ -166,7 +170,7 @@ impl Store {
             return Ok(None);
         }
         let is_expected = expected.is_some() && note::digest_at(&temporary).as_ref() == expected;
-        if !is_expected && let before @ Found::Foreign { .. } = look_at(&temporary, patience, None)? {
+        if !is_expected && let before @ Found::Foreign { .. } = self.found_at(&temporary, patience, None)? {
             // The file stays until it is merged: whoever comes after a crash in between takes it in.
             return Ok(Some(before));
         }
@@ -234,7 +238,7 @@ mod tests {
         let store = open();
         store.project(1).unwrap();
         // Another tool writes between our look and our swap.
-        let found = look_at(&store.index_json(), MOMENT, None).unwrap();
+        let found = store.found_at(&store.index_json(), MOMENT, None).unwrap();
         let theirs = foreign("theirs");
         let blob = root.join("blobs").join(theirs.manifests[0].digest.to_string().replacen(':', "/", 1));
         fs::create_dir_all(blob.parent().unwrap()).unwrap();

@@ -20,15 +20,15 @@ use crate::{Error, Result, refs};
 
 /// The generation that the file shows.
 const GENERATION: &str = "io.oci-store.generation";
-/// Over generation and entries.
+/// Over the store's id, generation and entries.
 const CHECKSUM: &str = "io.oci-store.checksum";
 
 /// What there is at the place of `index.json`.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Written by a store, and by nobody else since.
+    /// Written by this store, and by nobody else since.
     Ours(Ours),
-    /// Written by another tool, which has read, or not, what we wrote in `generation`.
+    /// Written by another tool, or store, which has read, or not, what we wrote in `generation`.
     Foreign { generation: u64, digest: Option<Digest>, index: IndexJson<Entries> },
     /// Nothing, or nothing that can be read.
     Nothing,
@@ -78,7 +78,7 @@ pub(crate) fn render(view: View<'_>, room: usize) -> Result<(u64, Vec<u8>)> {
     })?;
     text.push(b']');
     let manifests = text.get(begin..).unwrap_or_default();
-    let sum = checksum(generation, |hasher| hasher.update(manifests)).unwrap_or_default();
+    let sum = checksum(view.store_id()?, generation, |hasher| hasher.update(manifests)).unwrap_or_default();
     let annotations = serde_json::json!({ GENERATION: generation.to_string(), CHECKSUM: sum });
     text.extend_from_slice(format!(",\"annotations\":{annotations}}}").as_bytes());
     Ok((generation, text))
@@ -109,12 +109,12 @@ impl Ours {
 pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is there now. A file without an end is being written in place by a tool that truncates it first, or was being
+/// What is there now, in the store of that id. A file without an end is being written in place by a tool that truncates it first, or was being
 /// written when that tool was killed: it gets a moment.
-pub(crate) fn look_at(path: &Path, patience: Duration, noted: Option<&Note>) -> Result<Found> {
+pub(crate) fn look_at(path: &Path, store: u64, patience: Duration, noted: Option<&Note>) -> Result<Found> {
     let began = Instant::now();
     loop {
-        match read_own(path, noted) {
+        match read_own(path, store, noted) {
             Ok(found) => return Ok(found),
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
             Err(error @ Error::Document { .. }) => {
@@ -141,14 +141,14 @@ fn has_end(path: &Path) -> bool {
 }
 
 /// Reads a store's own `index.json`: never [`Found::Nothing`]. What is `noted` to be ours is not parsed.
-pub(crate) fn read_own(path: &Path, noted: Option<&Note>) -> Result<Found> {
-    let (found, _) = settled(path, noted, || read_text(path))?.ok_or_else(|| restless(path))?;
+fn read_own(path: &Path, store: u64, noted: Option<&Note>) -> Result<Found> {
+    let (found, _) = settled(path, store, noted, || read_text(path))?.ok_or_else(|| restless(path))?;
     Ok(found)
 }
 
 /// What a store's own `index.json` lists, the generation that it shows, and whether it is ours.
-pub(crate) fn read_entries(path: &Path) -> Result<(u64, IndexJson<Entries>, bool)> {
-    match settled(path, None, || read_text(path))?.ok_or_else(|| restless(path))? {
+pub(crate) fn read_entries(path: &Path, store: u64) -> Result<(u64, IndexJson<Entries>, bool)> {
+    match settled(path, store, None, || read_text(path))?.ok_or_else(|| restless(path))? {
         (Found::Foreign { generation, index, .. }, _) => Ok((generation, index, false)),
         (Found::Ours(Ours { generation, .. }), Some(index)) => Ok((generation, index, true)),
         (Found::Ours(_) | Found::Nothing, _) => Err(restless(path)),
@@ -171,6 +171,7 @@ fn read_text(path: &Path) -> Result<(Look, Vec<u8>)> {
 /// was parsed.
 fn settled(
     path: &Path,
+    store: u64,
     noted: Option<&Note>,
     mut read: impl FnMut() -> Result<(Look, Vec<u8>)>,
 ) -> Result<Option<(Found, Option<IndexJson<Entries>>)>> {
@@ -187,7 +188,7 @@ fn settled(
         }
         let index = IndexJson::parse_own(path, &text)?;
         let generation = generation_of(&index);
-        if is_ours(generation, &index) {
+        if is_ours(store, generation, &index) {
             return Ok(Some((Found::Ours(Ours { generation, look, text }), Some(index))));
         }
         before = Some(Found::Foreign { generation, digest, index });
@@ -196,7 +197,7 @@ fn settled(
 }
 
 /// Whether nobody has changed what we wrote. Who only formats the file anew has changed nothing.
-fn is_ours(generation: u64, index: &IndexJson<Entries>) -> bool {
+fn is_ours(store: u64, generation: u64, index: &IndexJson<Entries>) -> bool {
     // One entry after the other: as values, all of them would take very much more memory than the file.
     let list = |hasher: &mut Hasher| {
         for (number, entry) in index.manifests.texts().enumerate() {
@@ -205,7 +206,7 @@ fn is_ours(generation: u64, index: &IndexJson<Entries>) -> bool {
         }
         hasher.update(if index.manifests.len() == 0 { b"[]" } else { b"]" });
     };
-    let sum = || checksum(generation, list);
+    let sum = || checksum(store, generation, list);
     // Whoever added what is no descriptor was not us, even if all the rest is ours.
     !index.is_lossy && annotation(index, CHECKSUM).is_some_and(|said| sum().as_deref() == Some(said))
 }
@@ -219,10 +220,11 @@ fn generation_of(index: &IndexJson<Entries>) -> u64 {
     annotation(index, GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// Over the list of entries, as text without spaces and with fields in the order of the alphabet.
-fn checksum(generation: u64, list: impl FnOnce(&mut Hasher)) -> Option<String> {
+/// Over the list of entries, as text without spaces and with fields in the order of the alphabet, and over who wrote it when:
+/// two stores may come to the same generation.
+fn checksum(store: u64, generation: u64, list: impl FnOnce(&mut Hasher)) -> Option<String> {
     let mut hasher = Hasher::new(Algorithm::Sha256)?;
-    hasher.update(generation.to_string().as_bytes());
+    hasher.update(format!("{store} {generation}").as_bytes());
     list(&mut hasher);
     Some(hasher.finish().to_string())
 }
@@ -240,11 +242,11 @@ mod tests {
     fn what_was_read_while_it_was_written_is_read_again() {
         let (torn, new) = (1, 2);
         let mut reads = [torn, new, new, 3].map(text).into_iter();
-        let settled_on = settled(Path::new("index.json"), None, || Ok(reads.next().unwrap())).unwrap();
+        let settled_on = settled(Path::new("index.json"), 1, None, || Ok(reads.next().unwrap())).unwrap();
         assert!(matches!(settled_on, Some((Found::Foreign { index, .. }, _)) if index.other["version"] == new));
         assert_eq!(reads.count(), 1);
         let mut number = 0;
-        let restless = settled(Path::new("index.json"), None, || {
+        let restless = settled(Path::new("index.json"), 1, None, || {
             number += 1;
             Ok(text(number))
         });

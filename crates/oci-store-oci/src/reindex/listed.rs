@@ -29,10 +29,10 @@ impl Listed {
         match rebuild.old_view(|view| Self::of_index(view).map_err(to_base)) {
             // The index was the truth: its refs are newer than the file, or the same.
             Some(Ok(old)) if rebuild.is_old_whole() => Ok(old),
-            Some(Ok(old)) => old.with_others(rebuild, &Self::of_file(root)?),
+            Some(Ok(old)) => old.with_others(rebuild, &Self::of_file(rebuild, root)?),
             // It can be read another time.
             Some(Err(error)) if error.as_io().is_some() => Err(error.into()),
-            Some(Err(_)) | None => Self::of_file(root),
+            Some(Err(_)) | None => Self::of_file(rebuild, root),
         }
     }
 
@@ -52,9 +52,9 @@ impl Listed {
     }
 
     /// What `index.json` lists.
-    fn of_file(root: &Path) -> Result<Self> {
+    fn of_file(rebuild: &Rebuild<'_>, root: &Path) -> Result<Self> {
         let path = root.join("index.json");
-        let (generation, index, is_own) = match read_entries(&path) {
+        let (generation, index, is_own) = match read_entries(&path, rebuild.store_id()) {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             read => read?,
         };

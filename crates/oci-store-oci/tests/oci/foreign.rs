@@ -266,3 +266,41 @@ fn a_tool_that_writes_all_the_time_loses_nothing() {
         assert_eq!(listed(store.root()).len(), names.len());
     }
 }
+
+/// Two stores come to the same generation: their files are of different stores nevertheless.
+#[test]
+fn the_file_of_another_store_is_merged_and_replaced() {
+    for (bench, other) in benches().into_iter().zip(benches()) {
+        let (store, image) = filled(&bench);
+        let theirs = other.open();
+        let mut images = Images::default();
+        let [there, here] = ["there", "here"].map(|text| {
+            let image = images.simple(text);
+            images.name(text, &image)
+        });
+        for text in ["there", "here"] {
+            import(&theirs, &images, text).unwrap();
+        }
+        store.tag("ours", &name("ours:2"), Condition::Any).unwrap();
+        let generation = |root: &Path| index_json(root)["annotations"]["io.oci-store.generation"].clone();
+        assert_eq!(generation(store.root()), generation(theirs.root()), "{}", bench.backend);
+        // What it has of theirs it takes; what it has not, it can't.
+        let mut half = Images::default();
+        half.simple("here");
+        half.write_blobs(store.root());
+        fs::copy(other.index_json(), bench.index_json()).unwrap();
+        bench.open();
+        let wanted = ["here", "ours", "ours:2"];
+        assert_eq!(refs(&store).into_keys().collect::<Vec<_>>(), wanted, "{}", bench.backend);
+        assert_eq!((&refs(&store)["ours"], &refs(&store)["here"]), (&image.digest, &here.digest));
+        assert!(!refs(&store).values().any(|target| *target == there.digest));
+        assert_sound(&store);
+        // Nor is it ours to an index that is built anew.
+        theirs.remove_ref(&name("here")).unwrap();
+        fs::copy(other.index_json(), bench.index_json()).unwrap();
+        fs::remove_file(crate::common::path_of(&bench.root(), &there.digest)).unwrap_or_default();
+        let (store, report) = crate::reindex::lost(&bench).reindex(bench.root()).unwrap();
+        assert_eq!((report.refs, report.skipped.len()), (0, 1), "{}", bench.backend);
+        assert_eq!(refs(&store).len(), 0);
+    }
+}
