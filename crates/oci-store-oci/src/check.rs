@@ -7,10 +7,11 @@ use std::io::ErrorKind;
 use oci_store_base::{Condition, View};
 use oci_store_cas::Digest;
 
-use crate::closure::{Closure, Member, Missing, closure};
+use crate::closure::{Closure, Member, Missing, closure, whole};
 use crate::history::{self, By, Operation};
 use crate::progress::Progress;
 use crate::seen::{GOOD, MET, READ, Seen};
+use crate::source::ImageSource;
 use crate::{Error, Reading, RefName, Result, Store, refs};
 
 /// What a check has found wrong with a blob.
@@ -94,14 +95,14 @@ impl Image {
     }
 
     /// What it consists of, or `None` if it is no image any more.
-    fn closure(&self, view: View<'_>) -> Result<Option<Closure>> {
-        let unnamed = |kind| Ok::<_, Error>(refs::unnamed(view, kind, &self.root)?.map(|found| found.digest));
+    fn closure(&self, view: View<'_>, source: &dyn ImageSource) -> Result<Option<Closure>> {
         let found = match &self.kept {
-            Kept::Ref(name) => refs::get(view, name)?.map(|found| found.target.digest),
-            Kept::Pin => unnamed(refs::PIN)?,
-            Kept::Referrer => unnamed(refs::REFERRER)?,
+            Kept::Ref(name) => refs::get(view, name)?.map(|found| found.target),
+            Kept::Pin => refs::unnamed(view, refs::PIN, &self.root)?,
+            Kept::Referrer => refs::unnamed(view, refs::REFERRER, &self.root)?,
         };
-        if found.as_ref() == Some(&self.root) { closure(view, &self.root).map(Some) } else { Ok(None) }
+        let Some(root) = found.filter(|found| found.digest == self.root) else { return Ok(None) };
+        if self.incomplete { closure(view, &root.digest) } else { whole(view, source, &root) }.map(Some)
     }
 }
 
@@ -198,7 +199,7 @@ impl Store {
         let images = self.images(names)?;
         let mut seen = if names.is_empty() { self.base().view(Seen::with_all)? } else { Seen::default() };
         for image in images {
-            let Some(closure) = self.base().view(|view| image.closure(view))? else { continue };
+            let Some(closure) = self.base().view(|view| image.closure(view, &self.as_source()))? else { continue };
             let is_image = !matches!(image.kept, Kept::Referrer);
             checked.images += u64::from(is_image);
             let mut new = (0, 0);
@@ -234,7 +235,7 @@ impl Store {
         let generation = self.base().update(|txn| {
             let found = refs::get(txn.view(), name)?.filter(|found| found.incomplete && found.target.digest == *root);
             let Some(found) = found else { return Ok(None) };
-            if !closure(txn.view(), root)?.missing.is_empty() {
+            if !whole(txn.view(), &self.as_source(), &found.target)?.missing.is_empty() {
                 return Ok(None);
             }
             let by = By::new(txn.view(), Operation::Import, None)?;
@@ -256,7 +257,9 @@ impl Store {
         let lease = self.base().lease("check")?;
         let mut named = HashSet::new();
         loop {
-            let Some(closure) = self.base().view(|view| image.closure(view))? else { return Ok(Vec::new()) };
+            let Some(closure) = self.base().view(|view| image.closure(view, &self.as_source()))? else {
+                return Ok(Vec::new());
+            };
             let new: Vec<Digest> = closure
                 .members
                 .iter()

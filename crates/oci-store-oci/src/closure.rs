@@ -6,8 +6,10 @@ use std::fmt;
 use oci_store_base::{Link, View};
 use oci_store_cas::Digest;
 
-use crate::Result;
-use crate::document::Role;
+use crate::document::{Role, children};
+use crate::media_type::is_document;
+use crate::source::{ImageSource, read_document};
+use crate::{Descriptor, Result};
 
 /// A blob that is not there although an image needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,33 +65,72 @@ impl Closure {
 
 /// Walks the edges from `root`: every blob once, without recursion. Subjects are not part of an image.
 pub(crate) fn closure(view: View<'_>, root: &Digest) -> Result<Closure> {
+    walk(
+        view,
+        root.clone(),
+        |digest| (digest, false),
+        |digest| {
+            let edges = view.edges(digest)?.unwrap_or_default().edges.into_iter();
+            Ok(edges.map(|edge| (edge.child, Role::from_code(edge.role).unwrap_or(Role::Blob), edge.link)).collect())
+        },
+    )
+}
+
+/// The same of an image that should be whole. If something is missing, its documents are read: the index knows the edges of a
+/// blob as all images name it, and to this one a manifest may be a layer, and what that manifest lists be no part of it.
+pub(crate) fn whole(view: View<'_>, source: &dyn ImageSource, root: &Descriptor) -> Result<Closure> {
+    let found = closure(view, &root.digest)?;
+    if found.missing.is_empty() {
+        return Ok(found);
+    }
+    let below = |named: &Descriptor| {
+        if !is_document(&named.media_type) {
+            return Ok(Vec::new());
+        }
+        let bytes = read_document(source, named)?;
+        let bytes = bytes.ok_or_else(|| oci_store_base::Error::BlobNotFound(named.digest.to_string()))?;
+        Ok(children(named, &bytes)?.into_iter().map(|child| (child.descriptor, child.role, child.link)).collect())
+    };
+    let read = walk(view, root.clone(), |named| (&named.digest, is_document(&named.media_type)), below);
+    match read {
+        // What can't be read lists what the index says.
+        Err(error) if !error.hinders_all() => Ok(found),
+        read => read,
+    }
+}
+
+/// Walks from `root` to what is `below` each: `named` says its digest, and whether it is named as a document, as one blob may be
+/// named both ways.
+fn walk<N>(
+    view: View<'_>,
+    root: N,
+    named: impl Fn(&N) -> (&Digest, bool),
+    below: impl Fn(&N) -> Result<Vec<(N, Role, Link)>>,
+) -> Result<Closure> {
     let mut closure = Closure::default();
     let mut seen = HashSet::new();
-    let mut stack = vec![(root.clone(), None, Link::Needs)];
-    while let Some((digest, parent, link)) = stack.pop() {
-        if !seen.insert((digest.clone(), link)) {
+    let mut stack = vec![(root, None, Link::Needs)];
+    while let Some((next, parent, link)) = stack.pop() {
+        let (digest, is_document) = named(&next);
+        if !seen.insert((digest.clone(), is_document, link)) {
             continue;
         }
-        let Some(info) = view.blob(&digest)? else {
+        let Some(info) = view.blob(digest)? else {
             if link == Link::Needs {
                 let path = closure.path_to(parent.map(|(at, _): (usize, Role)| at));
-                closure.missing.push(Missing { digest, role: parent.map(|(_, role)| role), path });
+                closure.missing.push(Missing { digest: digest.clone(), role: parent.map(|(_, role)| role), path });
             }
             continue;
         };
         // Met before, by a link of another kind: what is there needs no second look.
         let other = if link == Link::Needs { Link::Uses } else { Link::Needs };
-        if seen.contains(&(digest.clone(), other)) {
+        if seen.contains(&(digest.clone(), is_document, other)) {
             continue;
         }
         let at = closure.members.len();
         closure.members.push(Member { digest: digest.clone(), size: info.size, damaged: info.damaged, parent });
-        for edge in view.edges(&digest)?.unwrap_or_default().edges.into_iter().rev() {
-            if edge.link != Link::Follows {
-                let role = Role::from_code(edge.role).unwrap_or(Role::Blob);
-                stack.push((edge.child, Some((at, role)), edge.link));
-            }
-        }
+        let parts = below(&next)?.into_iter().rev().filter(|(.., link)| *link != Link::Follows);
+        stack.extend(parts.map(|(part, role, link)| (part, Some((at, role)), link)));
     }
     Ok(closure)
 }

@@ -6,13 +6,13 @@ use std::path::Path;
 use oci_store_base::{LeaseGuard, OWN_FOLDER, View};
 use oci_store_cas::attack::{Guard, Point, reached, without};
 
-use crate::closure::{Missing, closure, referrers};
+use crate::closure::{Missing, closure, referrers, whole};
 use crate::destination::{Copied, DAMAGED, Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
 use crate::import::Selection;
 use crate::import_options::ImportOptions;
 use crate::platform::narrow;
 use crate::progress::Progress;
-use crate::{Error, Result, Store, refs};
+use crate::{Error, ImageSource, Result, Store, refs};
 
 impl Store {
     /// Exports images.
@@ -79,7 +79,7 @@ impl Store {
         find: &dyn Fn(View<'_>) -> Result<Vec<Planned>>,
         options: &ExportOptions,
     ) -> Result<(Plan, Vec<Missing>)> {
-        let look = || self.base().view(|view| gather(view, find(view)?, options.referrers));
+        let look = || self.base().view(|view| gather(view, &self.as_source(), find(view)?, options.referrers));
         let mut named = HashSet::new();
         let mut found = look()?;
         reached(Point::Gathered);
@@ -132,12 +132,18 @@ impl Store {
 }
 
 /// What images consist of at one moment, and what they lack and should not.
-fn gather(view: View<'_>, images: Vec<Planned>, with_referrers: bool) -> Result<(Plan, Vec<Missing>)> {
+fn gather(
+    view: View<'_>,
+    source: &dyn ImageSource,
+    images: Vec<Planned>,
+    with_referrers: bool,
+) -> Result<(Plan, Vec<Missing>)> {
     let mut plan = Plan::default();
     let mut missing = Vec::new();
     let mut about = HashSet::new();
     for image in images {
-        let found = closure(view, &image.target.digest)?;
+        let Planned { target, incomplete, .. } = &image;
+        let found = if *incomplete { closure(view, &target.digest)? } else { whole(view, source, target)? };
         let digests = if with_referrers { referrers(view, &found)? } else { Vec::new() };
         let mut members = found.members;
         for digest in digests {

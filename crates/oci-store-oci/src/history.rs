@@ -8,7 +8,7 @@ use oci_store_base::{Condition, Data, Space, Txn, View};
 use oci_store_cas::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::closure::closure;
+use crate::closure::whole;
 use crate::{Descriptor, Error, Ref, RefName, Result, Store, refs};
 
 /// Records of changes, by the generation that each made.
@@ -290,7 +290,7 @@ impl Store {
             return Ok((generation, vec![Undone { name, digest: None }]));
         };
         self.read_edges(txn, old)?;
-        let missing = closure(txn.view(), &old.digest)?.missing;
+        let missing = whole(txn.view(), &self.as_source(), old)?.missing;
         if missing.iter().any(|missing| missing.path.is_empty() || !change.old_incomplete) {
             return Err(Error::Incomplete(missing));
         }

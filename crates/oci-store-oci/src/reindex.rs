@@ -13,7 +13,7 @@ use crate::document::{self, Child};
 use crate::limits::Limits;
 use crate::media_type::is_document;
 use crate::store::OpenOptions;
-use crate::{Descriptor, Error, Result, Store, history, refs};
+use crate::{Descriptor, Error, Layout, Result, Store, history, refs};
 
 use documents::{Documents, Lost, State, has_subject, note_lost, unread};
 use entry::Entry;
@@ -93,6 +93,7 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
         })?;
     }
     let may_lack = rebuild.lacks()? || !lost.is_empty();
+    let folder = Layout::of_store(root);
     let mut left = listed.set.iter().enumerate().peekable();
     while left.peek().is_some() {
         rebuild.update(|txn| {
@@ -103,7 +104,7 @@ fn rebuild_refs(rebuild: &Rebuild<'_>, root: &Path, report: &mut Report) -> Resu
                     is_own: place < listed.own,
                     is_referrer: found.about.contains(&place),
                 };
-                let made = entry.make(txn, found.failed.remove(&place), may_lack.then_some(&lost));
+                let made = entry.make(txn, found.failed.remove(&place), may_lack.then_some(&lost), &folder);
                 let label = || entry.root.ref_name().map_or_else(|| entry.root.digest.to_string(), str::to_owned);
                 match made {
                     Ok((is_ref, lacking)) => {

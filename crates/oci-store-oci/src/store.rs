@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oci_store_base::{self as base, Access, Condition, Link, Locks, Wait};
 use oci_store_cas::{Cas, Digest};
 
-use crate::closure::closure;
+use crate::closure::whole;
 use crate::document::{Child, Role, children};
 use crate::history::{self, By, Operation};
 use crate::limits::Limits;
@@ -163,14 +163,13 @@ impl Store {
         let (generation, descriptor) = self.base.update(|txn| {
             let (descriptor, incomplete) = refs::find(txn.view(), target)?;
             self.read_edges(txn, &descriptor)?;
-            let missing = closure(txn.view(), &descriptor.digest)?.missing;
-            if !missing.is_empty() && !incomplete {
-                return Err(Error::Incomplete(missing));
+            if !incomplete {
+                self.expect_whole(txn, &descriptor)?;
             }
             txn.touch_blob(&descriptor.digest)?;
             let by = By::new(txn.view(), Operation::Tag, None)?;
             let generation = history::set(txn, by, name, &descriptor, incomplete, condition)?;
-            Ok((generation, descriptor))
+            Ok::<_, Error>((generation, descriptor))
         })?;
         self.project(generation).map_err(Error::not_shown(format_args!("the ref {name} is set")))?;
         Ok(descriptor)
@@ -232,10 +231,7 @@ impl Store {
         let (digest, generation) = self.base.update(|txn| {
             let (found, _) = refs::find(txn.view(), target)?;
             self.read_edges(txn, &found)?;
-            let missing = closure(txn.view(), &found.digest)?.missing;
-            if !missing.is_empty() {
-                return Err(Error::Incomplete(missing));
-            }
+            self.expect_whole(txn, &found)?;
             let generation = refs::add_unnamed(txn, refs::PIN, &found)?;
             Ok::<_, Error>((found.digest, generation))
         })?;
@@ -243,6 +239,11 @@ impl Store {
             self.project(generation).map_err(Error::not_shown(format_args!("{digest} is pinned")))?;
         }
         Ok((digest, generation.is_some()))
+    }
+
+    fn expect_whole(&self, txn: &base::Txn<'_>, image: &Descriptor) -> Result<()> {
+        let missing = whole(txn.view(), &self.as_source(), image)?.missing;
+        if missing.is_empty() { Ok(()) } else { Err(Error::Incomplete(missing)) }
     }
 
     /// Takes back a pin. Says whether there was one. Idempotent.

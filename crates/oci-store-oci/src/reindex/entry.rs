@@ -3,11 +3,10 @@
 use oci_store_base::{Condition, Txn, View};
 
 use super::documents::Lost;
-use crate::closure::{Closure, Missing, closure};
+use crate::closure::{Closure, Missing, closure, whole};
+use crate::destination::DAMAGED;
 use crate::media_type::is_document;
-use crate::{Descriptor, Error, RefName, Result, refs};
-
-const DAMAGED: &str = "its bytes are damaged";
+use crate::{Descriptor, Error, Layout, RefName, Result, refs};
 
 /// One of the list.
 pub(super) struct Entry {
@@ -29,6 +28,7 @@ impl Entry {
         txn: &mut Txn<'_>,
         failed: Option<Error>,
         lost: Option<&Lost>,
+        folder: &Layout,
     ) -> Result<(bool, Vec<String>)> {
         let mut lacking = Vec::new();
         match failed.map_or_else(|| self.fits(txn.view()), Err) {
@@ -37,7 +37,9 @@ impl Entry {
         }
         let incomplete = self.root.annotation(refs::INCOMPLETE).is_some();
         if let Some(lost) = lost {
-            lacking.extend(self.lacks(&closure(txn.view(), &self.root.digest)?, lost, incomplete)?);
+            let view = txn.view();
+            let image = if incomplete { closure(view, &self.root.digest)? } else { whole(view, folder, &self.root)? };
+            lacking.extend(self.lacks(&image, lost, incomplete)?);
         }
         // A name that is none by the grammar is not ours: another tool's entry, kept as such are kept.
         if let Some(name) = self.name() {

@@ -8,9 +8,9 @@ use oci_store_oci::{Condition, Error, Fault, Layout, Progress, Store};
 use serde_json::json;
 
 use crate::common::{
-    assert_sound, benches, import, import_all, import_with, incomplete, name, overwrite, path_of, sweep,
+    assert_sound, benches, export, files, import, import_all, import_with, incomplete, name, overwrite, path_of, sweep,
 };
-use crate::images::{CONFIG, Images, digest, with};
+use crate::images::{CONFIG, Images, LAYER, digest, with};
 
 #[test]
 fn each_fault_is_told_with_its_path() {
@@ -204,5 +204,40 @@ fn damage_that_another_has_found_meanwhile_stays_noted() {
         // What was noted before it was read is another matter.
         store.check(&[], true, &()).unwrap();
         assert!(!is_damaged(), "{}", bench.backend);
+    }
+}
+
+/// To one image a blob is a layer, to another it is a manifest of which all is missing: that is no matter of the first.
+#[test]
+fn what_another_image_makes_of_a_layer_is_not_missing() {
+    for bench in benches() {
+        let store = bench.open();
+        let mut images = Images::default();
+        let inner = images.simple("inner");
+        let mut as_layer = inner.clone();
+        LAYER.clone_into(&mut as_layer.media_type);
+        let image = images.manifest("outer", &[as_layer]);
+        images.name("a", &image);
+        let index = images.index(std::slice::from_ref(&inner));
+        images.name("b", &index);
+        images.blobs.remove(&digest(b"inner"));
+        import(&store, &images, "a").unwrap();
+        import_with(&store, &images, "b", &incomplete()).unwrap();
+        let check = || store.check(&[], false, &()).unwrap();
+        assert_eq!(check().problems, [], "{}", bench.backend);
+        store.tag("a", &name("tagged"), Condition::Any).unwrap();
+        store.pin("a").unwrap();
+        let to = bench.beside("exported");
+        export(&store, "a", &to, "a").unwrap();
+        assert_eq!(files(&to).len(), 3, "{}", bench.backend);
+        // A reindex sees it the same. And what it does need is missed nevertheless.
+        for (is_gone, wrong) in [(false, 0), (true, 1)] {
+            if is_gone {
+                fs::remove_file(path_of(store.root(), &inner.digest)).unwrap();
+            }
+            assert_eq!(check().problems.iter().filter(|problem| problem.image == "a").count(), wrong);
+            let (_, report) = bench.options().reindex(bench.root()).unwrap();
+            assert_eq!(report.lacking.iter().filter(|(image, _)| image == "a").count(), wrong, "{:?}", report.lacking);
+        }
     }
 }
