@@ -11,6 +11,7 @@ over_each_index!(
     the_ref_may_stand_before_the_folder,
     the_only_ref_is_exported_without_being_said,
     of_several_refs_one_must_be_said,
+    a_destination_that_was_forgotten_is_told,
     other_refs_of_the_destination_survive,
     the_same_again_changes_nothing,
     a_digest_needs_a_name,
@@ -66,6 +67,38 @@ fn of_several_refs_one_must_be_said(world: &World) {
     let error = world.run("export out");
     assert!(error.fails(error.code().unwrap()).contains("--sref"), "{}", error.err());
     assert!(!world.path("out").exists());
+}
+
+fn a_destination_that_was_forgotten_is_told(world: &World) {
+    world.ok("import --sref v1 --dref nginx:1 hello");
+    let before = world.names(".");
+    for name in ["nginx:1", "nginx:2", "docker.io/nginx:1"] {
+        let error = world.fails(2, &format!("export {name}"));
+        let wanted = format!("no destination: `export {name} DIR` says where to; a folder of that name is ./{name}");
+        assert_eq!(error, format!("error: {wanted}"));
+    }
+    world.ok("tag nginx:1 latest");
+    for refs in ["latest", "nginx:1", "nginx:1 latest", "latest nginx:1"] {
+        let error = world.fails(2, &format!("export {refs}"));
+        assert!(error.contains(&format!("no destination: `export {refs} DIR`")), "{error}");
+    }
+    assert!(world.fails(2, "export --dref x latest").contains("no destination"));
+    assert_eq!(world.names("."), before);
+    // What is there is a folder, and so is what can be nothing else.
+    for (words, folder) in [
+        ("--sref nginx:1 latest", "latest"),
+        ("nginx:1 latest", "latest"),
+        ("nginx:1 ./nginx:1", "nginx:1"),
+        ("--all app:1", "app:1"),
+        ("nginx:1 app:2", "app:2"),
+    ] {
+        world.ok(&format!("export {words}"));
+        assert!(world.path(folder).join("index.json").exists(), "{words}");
+    }
+    world.ok("rm nginx:1");
+    for folder in ["latest", "./v:1", "oci:v"] {
+        world.ok(&format!("export {folder}"));
+    }
 }
 
 fn other_refs_of_the_destination_survive(world: &World) {

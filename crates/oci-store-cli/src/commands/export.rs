@@ -38,6 +38,7 @@ pub(crate) fn export(context: &Context, mut args: Export) -> Result<()> {
     if args.sref.is_some() && !named.is_empty() {
         return Err(Failure::new(code::USAGE, "the ref is given twice: with --sref and before the destination"));
     }
+    let is_place_said = args.sref.is_some() || args.all;
     let named: Vec<String> = args.sref.into_iter().chain(named).collect();
     if args.all && !named.is_empty() {
         return Err(Failure::new(code::USAGE, "with --all there is no ref to be said before the destination"));
@@ -46,6 +47,9 @@ pub(crate) fn export(context: &Context, mut args: Export) -> Result<()> {
         return Err(Failure::new(code::USAGE, "one name is given for the destination, and there are several images"));
     }
     let reader = context.reader()?;
+    if !is_place_said {
+        check_destination(&reader, &place, &named)?;
+    }
     let images = match (args.all, dref, named.as_slice()) {
         (true, ..) => all(context, &reader)?,
         (false, Some(name), [image]) => vec![Outgoing { image: image.clone(), name }],
@@ -106,6 +110,22 @@ fn report(context: &Context, exported: &Exported) -> Result<()> {
 
 fn wrong(place: &Place, why: &str) -> Failure {
     Failure::new(code::USAGE, format!("{place}: {why}"))
+}
+
+/// Refuses a destination that reads as one more ref: the destination was forgotten, and a folder of that name would be
+/// made.
+fn check_destination(reader: &Reader, place: &Place, named: &[String]) -> Result<()> {
+    let text = place.to_string();
+    if place.transport != Transport::Path || place.path.exists() || text.parse::<RefName>().is_err() {
+        return Ok(());
+    }
+    let has_tag = named.is_empty() && text.contains(':');
+    if !has_tag && reader.refs(&text, 1)?.first().is_none_or(|found| found.name != text) {
+        return Ok(());
+    }
+    let refs = named.iter().chain([&text]).map(String::as_str).collect::<Vec<_>>().join(" ");
+    let what = format!("no destination: `export {refs} DIR` says where to; a folder of that name is ./{text}");
+    Err(Failure::new(code::USAGE, what))
 }
 
 fn no_ref(given: OsString) -> Failure {
