@@ -20,6 +20,7 @@ over_each_index!(
     a_large_collection_works_on_a_full_disk,
     a_reindex_that_finds_no_room_leaves_the_store_as_it_was,
     what_is_done_but_not_shown_is_said_so,
+    a_full_destination_is_no_matter_of_the_store,
 );
 
 /// Whether this process may mount what it likes, unseen by others. The test `name` is run again, by another process that
@@ -91,6 +92,7 @@ impl<'w> Small<'w> {
         if ran.code() != Some(0) {
             let error = ran.fails(1);
             assert!(error.contains("No space left on device"), "{words}: {error}");
+            assert!(error.ends_with("; `rm` and `gc` make room"), "{words}: {error}");
             assert!(error.contains("store/") && !error.contains("reindex"), "{words}: {error}");
         }
     }
@@ -281,6 +283,21 @@ fn what_is_done_but_not_shown_is_said_so(world: &World) {
         world.ok("list");
         let shown: Vec<_> = world.refs_in_index_json().into_iter().map(|(name, _)| name).collect();
         assert_eq!(shown.join(" "), names);
+    }
+}
+
+fn a_full_destination_is_no_matter_of_the_store(world: &World) {
+    if !has_own_mounts(world, "a_full_destination_is_no_matter_of_the_store") {
+        return;
+    }
+    let small = Small::tmpfs(world, "size=16m");
+    let large = format!("--store-path large --index {}", world.index);
+    images(world, 1, 2 << 20, 0);
+    world.ok(&format!("{large} import --all images"));
+    small.fill();
+    for to in ["mount/i.tar", "mount/layout", "store"] {
+        let error = world.fails(1, &format!("{large} export i0 {to}"));
+        assert!(error.contains(&to[..5]) && error.ends_with("No space left on device (os error 28)"), "{error}");
     }
 }
 

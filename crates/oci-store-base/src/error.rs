@@ -1,5 +1,5 @@
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_store_cas::{self as cas, Digest};
 use oci_store_index as index;
@@ -252,6 +252,18 @@ impl Error {
     #[must_use]
     pub fn is_denied(&self) -> bool {
         self.as_io().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    }
+
+    /// The same, where it was about something in `folder`, or where it is not known about what: then it was the index.
+    #[must_use]
+    pub fn is_no_space_in(&self, folder: &Path) -> bool {
+        let path = match self {
+            Self::Io { path, .. }
+            | Self::Cas(cas::Error::Io { path, .. })
+            | Self::Index(index::Error::Io { path, .. }) => Some(path),
+            _ => None,
+        };
+        self.is_no_space() && path.is_none_or(|path| path.starts_with(folder))
     }
 
     /// Whether it is about the store or the machine rather than about one blob: what comes next would fail by it, too.

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use oci_store::{Error, Place, base};
 
 use crate::output::plain;
-use crate::suggest;
 
 /// Why a command ends badly: one line for stderr, and an exit code.
 #[derive(Debug)]
@@ -16,13 +15,13 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 struct Line {
     text: String,
-    /// The ref that is not there, if it is about that.
-    unknown: Option<String>,
+    /// What it tells: there may be something to try next.
+    error: Option<Error>,
 }
 
 impl From<String> for Line {
     fn from(text: String) -> Self {
-        Self { text, unknown: None }
+        Self { text, error: None }
     }
 }
 
@@ -45,11 +44,11 @@ impl Failure {
         Self { code, lines: vec![line.to_string().into()] }
     }
 
-    /// Says of each ref that is not there which are, that are called nearly so.
-    pub(crate) fn suggest(mut self, suggest: impl Fn(&str) -> String) -> Self {
+    /// Says behind each error what to try next, where there is something.
+    pub(crate) fn suggest(mut self, suggest: impl Fn(&Error) -> Option<String>) -> Self {
         for line in &mut self.lines {
-            if let Some(name) = line.unknown.take() {
-                line.text += &suggest(&name);
+            if let Some(next) = line.error.take().and_then(|error| suggest(&error)) {
+                line.text += &format!("; {next}");
             }
         }
         self
@@ -95,18 +94,13 @@ fn shorten(line: &str) -> String {
     format!("{head}…{tail}")
 }
 
-/// The error, and what to try next.
-fn with_next(error: &Error) -> String {
-    let next = suggest::for_error(error).map(|next| format!("; {next}")).unwrap_or_default();
-    format!("{error}{next}")
-}
-
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if let Error::Several { failed, .. } = error {
-            let line = |(name, error): (String, Error)| match with_next(&error) {
-                named if named.starts_with(&format!("{name}: ")) => named.into(),
-                why => format!("{name}: {why}").into(),
+            let line = |(name, error): (String, Error)| {
+                let why = error.to_string();
+                let text = if why.starts_with(&format!("{name}: ")) { why } else { format!("{name}: {why}") };
+                Line { text, error: Some(error) }
             };
             return Self { code: code::ERROR, lines: failed.into_iter().map(line).collect() };
         }
@@ -117,11 +111,8 @@ impl From<Error> for Failure {
             );
             return Self { code: code::CHECK, lines: problems.into_iter().chain([last]).map(Line::from).collect() };
         }
-        let line = Line {
-            text: with_next(&error),
-            unknown: if let Error::RefNotFound(name) = &error { Some(name.clone()) } else { None },
-        };
-        Self { code: code_of(&error), lines: vec![line] }
+        let (code, text) = (code_of(&error), error.to_string());
+        Self { code, lines: vec![Line { text, error: Some(error) }] }
     }
 }
 

@@ -10,40 +10,41 @@ const LONGEST: usize = 128;
 /// As many are named.
 const FEW: usize = 3;
 
-/// For a ref that is not there: `; did you mean nginx:1.27? (`list` shows all refs)`.
-pub(crate) fn for_ref(context: &Context, name: &str) -> String {
-    let Some(names) = names(context) else { return "; `list` shows all refs".to_owned() };
-    if names.is_empty() {
-        return "; the store has no refs: `import` brings images".to_owned();
-    }
-    match did_you_mean(&close(name, names)) {
-        None => "; `list` shows all refs".to_owned(),
-        Some(question) => format!("; {question} (`list` shows all refs)"),
-    }
+/// What helps against an error, where something does.
+pub(crate) fn next(context: &Context, error: &Error) -> Option<String> {
+    let next = match error {
+        Error::RefNotFound(name) => return Some(for_ref(context, name)),
+        Error::NotInSource { name, has, .. } => return did_you_mean(&close(name, has.clone())),
+        Error::Source { error, .. } if matches!(**error, Error::OverLimit { .. }) => return next(context, error),
+        Error::Base(base::Error::NoStore(_)) => "`import` makes one",
+        Error::Base(base::Error::Config { .. }) => "move it away, and `reindex` makes it anew",
+        Error::Base(base::Error::BlobNotFound(_)) => "`blobs` lists those that are",
+        Error::Base(base::Error::Ambiguous { .. }) => "give more digits",
+        Error::OverLimit { limit: Limit::Manifest, .. } => "`import --max-manifest` lets in more, up to 64 MiB",
+        Error::OverLimit { limit: Limit::IndexJson, .. } => "`import --max-index` lets in more, up to 1 GiB",
+        Error::RefConflict(_) => "`inspect` shows what it names",
+        error if error.is_no_space() && is_of_store(context, error) => "`rm` and `gc` make room",
+        _ => return None,
+    };
+    Some(next.to_owned())
 }
 
-/// For all else, the command that helps, where there is one.
-pub(crate) fn for_error(error: &Error) -> Option<String> {
-    if let Error::NotInSource { name, has, .. } = error {
-        return did_you_mean(&close(name, has.clone()));
+/// Whether it is the store that is out of space, and not where something was to go.
+fn is_of_store(context: &Context, error: &Error) -> bool {
+    let Ok(store) = context.path() else { return false };
+    error.is_no_space_in(&store) || store.canonicalize().is_ok_and(|store| error.is_no_space_in(&store))
+}
+
+/// For a ref that is not there: `did you mean nginx:1.27? (`list` shows all refs)`.
+fn for_ref(context: &Context, name: &str) -> String {
+    let Some(names) = names(context) else { return "`list` shows all refs".to_owned() };
+    if names.is_empty() {
+        return "the store has no refs: `import` brings images".to_owned();
     }
-    if let Error::Source { error, .. } = error
-        && matches!(**error, Error::OverLimit { .. })
-    {
-        return for_error(error);
+    match did_you_mean(&close(name, names)) {
+        None => "`list` shows all refs".to_owned(),
+        Some(question) => format!("{question} (`list` shows all refs)"),
     }
-    let next = match error {
-        Error::Base(base::Error::NoStore(_)) => Some("`import` makes one"),
-        Error::Base(base::Error::Config { .. }) => Some("move it away, and `reindex` makes it anew"),
-        Error::Base(base::Error::BlobNotFound(_)) => Some("`blobs` lists those that are"),
-        Error::Base(base::Error::Ambiguous { .. }) => Some("give more digits"),
-        Error::OverLimit { limit: Limit::Manifest, .. } => Some("`import --max-manifest` lets in more, up to 64 MiB"),
-        Error::OverLimit { limit: Limit::IndexJson, .. } => Some("`import --max-index` lets in more, up to 1 GiB"),
-        Error::RefConflict(_) => Some("`inspect` shows what it names"),
-        error if error.is_no_space() => Some("`rm` and `gc` make room"),
-        _ => None,
-    };
-    next.map(str::to_owned)
 }
 
 fn did_you_mean(names: &[String]) -> Option<String> {

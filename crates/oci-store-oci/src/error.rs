@@ -280,6 +280,12 @@ impl Error {
         self.by_base(&base::Error::is_denied)
     }
 
+    /// The same, of the disk that the files in `folder` are on: see [`base::Error::is_no_space_in`].
+    #[must_use]
+    pub fn is_no_space_in(&self, folder: &Path) -> bool {
+        self.by_base(&|error| error.is_no_space_in(folder))
+    }
+
     /// Whether what comes next would fail by it, too: see [`base::Error::hinders_all`].
     #[must_use]
     pub fn hinders_all(&self) -> bool {

@@ -21,7 +21,7 @@ use crate::failure::Result;
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let context = Context::new(args.global);
-    dispatch(&context, args.command).map_err(|failure| failure.suggest(|name| crate::suggest::for_ref(&context, name)))
+    dispatch(&context, args.command).map_err(|failure| failure.suggest(|error| crate::suggest::next(&context, error)))
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
