@@ -41,10 +41,7 @@ impl World {
         let world = Self { folder: tempfile::tempdir().unwrap(), index };
         let hello = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/images/hello");
         std::os::unix::fs::symlink(hello, world.path("hello")).unwrap();
-        // Of nothing to import, an empty store is made.
-        layout::Builder::new(world.path("nothing"));
-        world.ok(&format!("--index {index} import --all nothing"));
-        fs::remove_dir_all(world.path("nothing")).unwrap();
+        world.ok(&format!("--index {index} gc"));
         world
     }
 

@@ -18,6 +18,7 @@ over_each_index!(
     archives_of_docker_come_by_stdin,
     quiet_names_what_a_command_is_about,
     the_log_knows_which_refs_it_does_not_know,
+    a_source_without_a_name_says_what_it_has,
 );
 
 fn a_digest_that_is_not_there_is_no_ref(world: &World) {
@@ -153,4 +154,47 @@ fn the_log_knows_which_refs_it_does_not_know(world: &World) {
     world.ok("export latest layout");
     world.ok(&format!("--index {} adopt layout", world.index));
     world.ok("--store-path layout log latest");
+}
+
+fn a_source_without_a_name_says_what_it_has(world: &World) {
+    let mut layout = Builder::new(world.path("layout"));
+    let forms = || {
+        fs::write(world.path("layout.tar"), Tar::of(&world.path("layout"), true).bytes()).unwrap();
+        ["layout", "layout.tar", "-"]
+    };
+    let run = |words: &str| {
+        if words.contains("layout") { world.run(words) } else { world.run_with(words, &world.read("layout.tar")) }
+    };
+    let called = |form: &str| if form == "-" { "stdin" } else { form }.to_owned();
+    for form in forms() {
+        assert_eq!(run(&format!("import {form}")).fails(4), format!("error: {} has no image", called(form)));
+        let all = run(&format!("import --all {form}"));
+        assert_eq!(all.ok_with_warnings(), "");
+        assert_eq!(all.err().trim(), format!("WARN {} has no image", called(form)));
+    }
+    let (one, two) = (layout.image(&[b"one"]), layout.image(&[b"two"]));
+    layout.add(one.clone(), None);
+    for form in forms() {
+        let wanted = format!("error: the image in {} has no name: give it one with --dref", called(form));
+        assert_eq!(run(&format!("import {form}")).fails(1), wanted);
+        assert_eq!(run(&format!("import {form} --sref {}", digest_of(&one))).fails(1), wanted);
+        let warning = run(&format!("import --all {form}")).err();
+        assert!(warning.contains("has 1 image without a name: take it with --sref DIGEST --dref NAME"), "{warning}");
+    }
+    assert!(world.fails(1, "--store-path absent import layout").contains("no name"));
+    assert!(!world.path("absent").exists());
+    layout.add(two.clone(), None).add(one.clone(), None);
+    for form in forms() {
+        let has = format!("(it has: {}, {})", digest_of(&one), digest_of(&two));
+        let why = format!("2 images without a name: take one with --sref DIGEST --dref NAME {has}");
+        let error = run(&format!("import --dref a {form}")).fails(1);
+        assert_eq!(error, format!("error: {} has {why}", called(form)));
+        let all = run(&format!("import --all {form}"));
+        assert_eq!((all.ok_with_warnings().as_str(), all.err().contains(&why)), ("", true), "{}", all.err());
+    }
+    assert_eq!(world.refs(), []);
+    world.ok(&format!("import --sref {} --dref two layout", digest_of(&two)));
+    // Of what has names, those without one are nothing to be told.
+    layout.add(one, Some("one"));
+    world.ok("import --all layout");
 }

@@ -133,6 +133,7 @@ fn code_of(error: &Error) -> u8 {
         Error::RefNotFound(_) | Error::NotInSource { .. } | Error::NothingToUndo(_) | Error::NoPlatform { .. } => {
             code::NOT_FOUND
         }
+        Error::NoName { has, .. } if has.is_empty() => code::NOT_FOUND,
         Error::Base(base::Error::BlobNotFound(_)) => code::NOT_FOUND,
         Error::Base(base::Error::Ambiguous { .. }) => code::AMBIGUOUS,
         Error::Base(base::Error::Cancelled) => crate::interrupt::code(),

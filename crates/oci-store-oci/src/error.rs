@@ -73,8 +73,17 @@ pub enum Error {
         has: Vec<String>,
     },
 
+    /// A source has no image with a name, and none was named by its digest.
+    #[error("{origin} has {}", unnamed(.has))]
+    NoName {
+        /// Where.
+        origin: String,
+        /// The images that it has, by their digests.
+        has: Vec<String>,
+    },
+
     /// An entry's name is no ref name, and no other name was given.
-    #[error("{name:?} in {origin} is no ref name: give it one with --dref")]
+    #[error("{}: give it one with --dref", if .name.is_empty() { format!("the image in {origin} has no name") } else { format!("{name:?} in {origin} is no ref name") })]
     NeedsName {
         /// The entry's name, or nothing.
         name: String,
@@ -258,6 +267,14 @@ fn hint(has: &[String]) -> String {
         0 => String::new(),
         1..=5 => format!(" (it has: {})", few.join(", ")),
         _ => format!(" (it has: {}, …)", few.join(", ")),
+    }
+}
+
+fn unnamed(has: &[String]) -> String {
+    match has.len() {
+        0 => "no image".to_owned(),
+        1 => format!("1 image without a name: take it with --sref DIGEST --dref NAME{}", hint(has)),
+        n => format!("{n} images without a name: take one with --sref DIGEST --dref NAME{}", hint(has)),
     }
 }
 

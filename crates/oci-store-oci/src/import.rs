@@ -12,7 +12,7 @@ use crate::import_options::ImportOptions;
 use crate::intake::{Image, Intake};
 use crate::moving::{self, Taken};
 use crate::progress::Progress;
-use crate::source::{Entry, ImageSource, Source, pick, pick_named};
+use crate::source::{Entry, ImageSource, Source, no_name, pick, pick_named};
 use crate::{Descriptor, Error, REF_NAME, RefName, Result, Store, Stream, refs};
 
 /// What of a source to import.
@@ -58,6 +58,15 @@ struct Run {
     taken: Taken,
 }
 
+/// Which ref an entry becomes.
+pub(crate) fn ref_for(source: &dyn ImageSource, entry: &Entry, name: Option<&RefName>) -> Result<RefName> {
+    if let Some(name) = name {
+        return Ok(name.clone());
+    }
+    let text = entry.name.clone().unwrap_or_default();
+    text.parse().map_err(|_| Error::NeedsName { name: text, origin: source.origin() })
+}
+
 impl Store {
     /// Imports images. Each blob that the store does not have is copied once, verified as it streams; all that is
     /// of an image becomes visible together with its ref, in one atomic, durable step. What is there already
@@ -66,7 +75,7 @@ impl Store {
     /// Idempotent.
     ///
     /// # Errors
-    /// As [`ImportOptions::check_source`]; [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NeedsName`]; [`Error::Source`] around what
+    /// As [`ImportOptions::check_source`]; [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoName`], [`Error::NeedsName`]; [`Error::Source`] around what
     /// is wrong with an image; [`Error::Several`] if there was more than one; [`Error::Stopped`] around what would have
     /// failed all that were still to come; [`Error::NotShown`]; [`Error::NotRemoved`]; those of the base store.
     pub fn import(
@@ -161,7 +170,7 @@ impl Store {
         match selection {
             Selection::One { source: from, name } => {
                 let entry = pick(source, *from, options.platform.as_ref())?;
-                let wanted = vec![(self.ref_for(source, &entry, *name)?, entry.descriptor)];
+                let wanted = vec![(ref_for(source, &entry, *name)?, entry.descriptor)];
                 let (imported, mut failed) = group(wanted)?;
                 failed.pop().map_or(Ok(imported), |(_, error)| Err(error))
             }
@@ -190,12 +199,15 @@ impl Store {
         }
         let (mut imported, mut failed) = (Vec::new(), Vec::new());
         let total = named.len();
+        if total == 0 {
+            tracing::warn!("{}", no_name(source, &entries));
+        }
         for names in named.chunks(most) {
             let mut wanted = Vec::new();
             for name in names {
                 let same = by_name.get(name).map(Vec::as_slice).unwrap_or_default();
                 let entry = pick_named(source, same, name, options.platform.as_ref());
-                match entry.and_then(|entry| Ok((self.ref_for(source, &entry, None)?, entry.descriptor))) {
+                match entry.and_then(|entry| Ok((ref_for(source, &entry, None)?, entry.descriptor))) {
                     Ok(entry) => wanted.push(entry),
                     Err(error) => failed.push(((*name).clone(), error)),
                 }
@@ -215,15 +227,6 @@ impl Store {
             1 if total == 1 => Err(failed.swap_remove(0).1),
             _ => Err(Error::Several { imported, total, failed }),
         }
-    }
-
-    /// Which ref an entry becomes.
-    fn ref_for(&self, source: &dyn ImageSource, entry: &Entry, name: Option<&RefName>) -> Result<RefName> {
-        if let Some(name) = name {
-            return Ok(name.clone());
-        }
-        let text = entry.name.clone().unwrap_or_default();
-        text.parse().map_err(|_| Error::NeedsName { name: text, origin: source.origin() })
     }
 
     fn import_group(

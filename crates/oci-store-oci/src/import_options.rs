@@ -2,6 +2,7 @@
 
 use oci_store_base::LinkMode;
 
+use crate::import::ref_for;
 use crate::source::{ImageSource, PlatformSpec, pick};
 use crate::{Error, Result, Selection, Source, Stream, moving};
 
@@ -52,12 +53,13 @@ impl ImportOptions {
     /// Whether a source has what is selected of it, as far as that can be said beforehand: not of a stream.
     ///
     /// # Errors
-    /// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoPlatform`]; [`Error::Source`], [`Error::Document`],
-    /// [`Error::OverLimit`].
+    /// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoName`], [`Error::NeedsName`], [`Error::NoPlatform`];
+    /// [`Error::Source`], [`Error::Document`], [`Error::OverLimit`].
     pub fn check_selection(&self, source: &Source<'_>, selection: &Selection<'_>) -> Result<()> {
         match (source, selection) {
-            (Source::InPlace(source), Selection::One { source: from, .. }) => {
-                pick(&**source, *from, self.platform.as_ref()).map(drop)
+            (Source::InPlace(source), Selection::One { source: from, name }) => {
+                let entry = pick(&**source, *from, self.platform.as_ref())?;
+                ref_for(&**source, &entry, *name).map(drop)
             }
             _ => Ok(()),
         }

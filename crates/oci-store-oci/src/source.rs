@@ -159,7 +159,7 @@ pub fn open(place: &Place, limits: Limits) -> Result<Source<'static>> {
 /// for it.
 ///
 /// # Errors
-/// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoPlatform`].
+/// [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoName`], [`Error::NoPlatform`].
 pub fn pick(source: &dyn ImageSource, name: Option<&str>, platform: Option<&PlatformSpec>) -> Result<Entry> {
     pick_from(source, &source.entries()?, name, platform)
 }
@@ -174,7 +174,7 @@ fn pick_from(
         return match (names(entries).as_slice(), entries) {
             ([], [only]) => choose(source, vec![only], &source.origin(), platform, entries),
             ([only], _) => pick_named(source, entries, only, platform),
-            ([], []) => Err(absent(source, entries, "an image")),
+            ([], _) => Err(no_name(source, entries)),
             (has, _) => Err(Error::SeveralInSource { origin: source.origin(), has: has.to_vec() }),
         };
     };
@@ -208,13 +208,22 @@ pub(crate) fn pick_named(
 }
 
 fn names(entries: &[Entry]) -> Vec<String> {
+    distinct(entries.iter().filter_map(|entry| entry.name.clone()))
+}
+
+fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = HashSet::new();
-    let names = entries.iter().filter_map(|entry| entry.name.as_ref());
-    names.filter(|name| seen.insert(*name)).cloned().collect()
+    texts.filter(|text| seen.insert(text.clone())).collect()
 }
 
 fn absent(source: &dyn ImageSource, entries: &[Entry], name: &str) -> Error {
     Error::NotInSource { name: name.to_owned(), origin: source.origin(), has: names(entries) }
+}
+
+/// For a source of which no entry has a name.
+pub(crate) fn no_name(source: &dyn ImageSource, entries: &[Entry]) -> Error {
+    let has = distinct(entries.iter().map(|entry| entry.descriptor.digest.to_string()));
+    Error::NoName { origin: source.origin(), has }
 }
 
 /// Of several `candidates` that of the platform, else the last: tools that add an entry add it at the end.
