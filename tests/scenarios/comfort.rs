@@ -13,6 +13,7 @@ over_each_index!(
     quiet_prints_names_alone,
     what_is_piped_is_never_shortened,
     a_table_fits_the_terminal,
+    an_archive_is_not_awaited_from_a_terminal,
     words_that_people_try_are_understood,
     bash_completes_refs_with_colons_and_digests,
     completion_changes_nothing_and_makes_no_store,
@@ -78,6 +79,13 @@ fn a_table_fits_the_terminal(world: &World) {
         let short = format!("{}…", &world.digest("v1")[..19]);
         assert!(narrow.contains(&short), "{narrow}");
         assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+    }
+}
+
+fn an_archive_is_not_awaited_from_a_terminal(world: &World) {
+    for words in ["import -", "import --all docker-archive:-", "check --repair --from -"] {
+        let Some(said) = in_a_terminal(world, 80, &format!("{words}; [ $? = 2 ]")) else { return };
+        assert!(said.contains("-: stdin is a terminal") && said.lines().count() == 1, "{words}: {said}");
     }
 }
 

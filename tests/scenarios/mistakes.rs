@@ -19,6 +19,7 @@ over_each_index!(
     quiet_names_what_a_command_is_about,
     the_log_knows_which_refs_it_does_not_know,
     a_source_without_a_name_says_what_it_has,
+    places_of_other_tools_are_told_how_to_come_in,
 );
 
 fn a_digest_that_is_not_there_is_no_ref(world: &World) {
@@ -197,4 +198,25 @@ fn a_source_without_a_name_says_what_it_has(world: &World) {
     // Of what has names, those without one are nothing to be told.
     layout.add(one, Some("one"));
     world.ok("import --all layout");
+}
+
+fn places_of_other_tools_are_told_how_to_come_in(world: &World) {
+    for place in ["docker://nginx", "docker-daemon:nginx:1", "dir:out", "containers-storage:nginx"] {
+        for words in ["import --all", "import oci:hello:v1", "check --repair --from"] {
+            let error = world.run(&format!("{words} {place}")).err();
+            let wanted = format!("error: {place} is no place that images are imported from");
+            assert!(error.starts_with(&wanted) && error.lines().count() == 1, "{error}");
+            assert!(error.contains(&format!("`skopeo copy {place} oci-archive:FILE`")), "{error}");
+        }
+    }
+    fs::write(world.path("x.tar"), Tar::of(&world.path("hello"), true).bytes()).unwrap();
+    for (place, meant) in [("x.tar:v1", "oci-archive:x.tar:v1"), ("hello:v1", "oci:hello:v1")] {
+        let error = world.fails(1, &format!("import {place}"));
+        assert!(error.contains(place) && error.ends_with(&format!("; did you mean {meant}?")), "{error}");
+        world.ok(&format!("import {meant}"));
+    }
+    assert!(!world.fails(1, "import absent:v1").contains("did you mean"));
+    fs::create_dir(world.path("dir:")).unwrap();
+    fs::rename(world.path("x.tar"), world.path("dir:/x.tar")).unwrap();
+    world.ok("import --all dir:/x.tar");
 }

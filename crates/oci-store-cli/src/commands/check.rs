@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
-use oci_store::oci::source;
 use oci_store::{Checked, Fault, Limits, Place, RefName, oci::Problem};
 use serde_json::{Value, json};
 
+use super::places;
 use crate::args::Check;
 use crate::context::Context;
 use crate::failure::{Failure, Result, code};
@@ -27,7 +27,7 @@ pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[Place]) -> Res
         let why = "a repair takes blobs by their digests from all of a source: leave its ref away";
         return Err(Failure::new(code::USAGE, format!("{place}: {why}")));
     }
-    let sources = from.iter().map(|place| source::open(place, Limits::default())).collect::<Result<Vec<_>, _>>()?;
+    let sources = from.iter().map(|place| places::open(place, Limits::default())).collect::<Result<Vec<_>>>()?;
     let store = context.store()?;
     let bar = Bar::new(context, "check");
     let repaired = store.repair(refs, sources, &bar)?;

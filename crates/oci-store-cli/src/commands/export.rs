@@ -10,6 +10,7 @@ use oci_store::{
 };
 use serde_json::json;
 
+use super::places::is_elsewhere;
 use crate::args::Export;
 use crate::context::{Context, Shape};
 use crate::failure::{Failure, Result, code};
@@ -148,9 +149,7 @@ fn target_of(place: &Place, compression: Option<Compression>) -> Result<Target> 
         return Err(wrong(place, &format!("{why}; a folder of that name is oci:{}", path.display())));
     }
     if !is_archive {
-        let text = path.to_string_lossy();
-        let is_elsewhere = text.contains("://") || ELSEWHERE.iter().any(|transport| text.starts_with(transport));
-        if place.transport == Transport::Path && is_elsewhere && !path.exists() {
+        if is_elsewhere(place) {
             let why = "is no place that images are exported to: that is a path, oci:, oci-archive: or docker-archive:";
             return Err(Failure::new(code::USAGE, format!("{place} {why}; a folder of that name is ./{place}")));
         }
@@ -170,9 +169,6 @@ fn target_of(place: &Place, compression: Option<Compression>) -> Result<Target> 
     }
     Ok(Target::Stdout(packing))
 }
-
-/// What is written so is elsewhere, for those who also use skopeo.
-const ELSEWHERE: [&str; 5] = ["docker:", "docker-daemon:", "containers-storage:", "dir:", "sif:"];
 
 /// How an archive of that name is compressed; `None` if no archive is called so.
 fn compression_of(path: &Path) -> Option<Compression> {

@@ -1,9 +1,9 @@
 //! `import`.
 
-use oci_store::oci::source;
 use oci_store::{Error, ImportOptions, Selection, base};
 use serde_json::json;
 
+use super::places;
 use crate::args::Import;
 use crate::context::Context;
 use crate::failure::{Failure, Result, code};
@@ -21,25 +21,25 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
     };
     let is_one = args.sources.len() == 1;
     let about = |error: Error, place| if is_one { Failure::from(error) } else { Failure::from(error).about(place) };
-    let (mut failed, mut places, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut failed, mut opened_at, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     // The sources first: a mistake there should not leave an empty store.
     for place in &args.sources {
         let selection = match args.sref.as_ref().or(place.reference.as_ref()) {
             _ if args.all => Selection::All,
             sref => Selection::One { source: sref.map(String::as_str), name: args.dref.as_ref() },
         };
-        let opened = source::open(place, args.limits());
-        match opened.and_then(|source| options.check_source(&source).map(|()| source)) {
+        let opened = places::open(place, args.limits());
+        match opened.and_then(|source| Ok(options.check_source(&source).map(|()| source)?)) {
             Ok(source) => {
-                places.push(place);
+                opened_at.push(place);
                 sources.push((source, selection));
             }
-            Err(error) => failed.push(Failure::from(error).about(place)),
+            Err(failure) => failed.push(failure.about(place)),
         }
     }
     let known = context.store_if_any()?;
     if known.is_none() {
-        (places, sources) = places
+        (opened_at, sources) = opened_at
             .into_iter()
             .zip(sources)
             .filter(|(place, (source, selection))| match options.check_selection(source, selection) {
@@ -60,7 +60,7 @@ pub(crate) fn import(context: &Context, args: Import) -> Result<()> {
     }
     let bar = Bar::new(context, "import");
     let (mut imported, mut cancelled) = (Vec::new(), None);
-    for (place, outcome) in places.into_iter().zip(store.import_each(sources, &options, &bar)) {
+    for (place, outcome) in opened_at.into_iter().zip(store.import_each(sources, &options, &bar)) {
         let error = match outcome {
             Ok(images) => {
                 imported.extend(images);

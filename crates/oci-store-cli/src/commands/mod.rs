@@ -6,6 +6,7 @@ mod find;
 mod history;
 mod image;
 mod inspect;
+mod places;
 mod refs;
 mod setup;
 mod stats;
