@@ -12,6 +12,7 @@ over_each_index!(
     check_finds_damage_only_by_reading_and_a_new_import_mends_it,
     cat_and_inspect_raw_give_the_bytes_as_they_came,
     cat_does_not_print_a_damaged_blob_without_an_error,
+    a_blob_whose_file_is_gone_is_told_from_one_that_is_not_there,
     inspect_shows_what_an_image_is,
     resolve_takes_three_spellings,
     a_beginning_that_fits_several_is_ambiguous_and_lists_them,
@@ -110,6 +111,19 @@ fn cat_does_not_print_a_damaged_blob_without_an_error(world: &World) {
         assert_eq!(ran.code(), Some(1), "{words}");
         assert!(ran.err().starts_with("error: ") && ran.err().contains(&digest), "{}", ran.err());
     }
+}
+
+fn a_blob_whose_file_is_gone_is_told_from_one_that_is_not_there(world: &World) {
+    world.ok("import --sref v1 hello");
+    let layer = digest_of(&world.json("inspect v1")["layers"][0]);
+    let manifest = world.digest("v1");
+    for digest in [&layer, &manifest] {
+        fs::remove_file(blob_path(&world.path("store"), digest)).unwrap();
+    }
+    for (words, digest) in [(format!("cat {}", &layer[..16]), &layer), ("inspect v1".to_owned(), &manifest)] {
+        assert_eq!(world.fails(1, &words), format!("error: {digest}: its file is missing: run `check`"));
+    }
+    assert!(world.fails(4, &format!("cat {}", "0".repeat(64))).contains("no such blob in the store"));
 }
 
 fn inspect_shows_what_an_image_is(world: &World) {

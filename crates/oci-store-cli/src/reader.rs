@@ -95,7 +95,12 @@ impl Reader {
     /// Gives the bytes of a blob, verified, to `read`.
     pub(crate) fn read<T>(&self, blob: &Descriptor, read: impl FnOnce(&mut dyn Read) -> T) -> Result<T> {
         self.with_source(|source| {
-            let gone = || oci_store::base::Error::BlobNotFound(blob.digest.to_string());
+            let gone = || match self.find(&blob.digest.to_string()) {
+                Ok(Descriptor { digest, .. }) => {
+                    Error::Document { what: digest.to_string(), why: "its file is missing: run `check`".to_owned() }
+                }
+                Err(error) => error,
+            };
             let content = source.fetch(blob)?.ok_or_else(gone)?;
             Ok(read(&mut VerifyReader::new(content, &blob.digest, None)?))
         })
