@@ -54,6 +54,7 @@ fn who_may_only_read_a_store_reads_it_by_its_folder(world: &World) {
     world.ok("data set a b c");
     open_up(&world.path("store"));
     let before = store_tree(&world.path("store"));
+    let digest = world.digest("v1");
     let named = |out: String| out.split_whitespace().filter(|word| word.starts_with("sha256:")).count();
     assert_eq!(named(other.run("list").ok()), 2);
     assert_eq!(named(other.run("list v").ok()), 1);
@@ -65,6 +66,9 @@ fn who_may_only_read_a_store_reads_it_by_its_folder(world: &World) {
         "check",
         "check v1",
         "referrers v1",
+        &format!("resolve {}", &digest[7..14]),
+        &format!("resolve {}", &digest[..14]),
+        &format!("resolve {digest}"),
     ] {
         assert_eq!(other.run(words).ok(), world.ok(words), "{words}");
     }
@@ -72,6 +76,9 @@ fn who_may_only_read_a_store_reads_it_by_its_folder(world: &World) {
     other.run("export latest theirs/out").ok();
     other.run("export v1 theirs/out").ok();
     assert_eq!(blobs_of(&world.path("theirs/out")), blobs_of(&world.path("hello")));
+    for (words, code) in [("resolve 0", 2), ("resolve v1", 2), ("resolve 00000000", 4)] {
+        assert_eq!(other.run(words).fails(code), world.fails(code, words));
+    }
     assert!(other.run("inspect v9").fails(4).contains("v9"));
 
     // What needs the index, or writes, says why it can't.

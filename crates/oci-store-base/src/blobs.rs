@@ -165,19 +165,29 @@ impl View<'_> {
                 Ok(if found.len() > CANDIDATES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })?;
         }
-        match found.len() {
-            0 => Err(Error::BlobNotFound(text.to_owned())),
-            1 => found.pop().ok_or_else(|| Error::BlobNotFound(text.to_owned())),
-            n => {
-                found.truncate(CANDIDATES);
-                Err(Error::Ambiguous { prefix: text.to_owned(), candidates: found, more: n > CANDIDATES })
-            }
-        }
+        the_only(text, found)
     }
 }
 
-/// The algorithms that a partial digest may mean, and its hex digits.
-fn split_prefix(text: &str) -> Result<(Vec<Algorithm>, &str)> {
+/// Of the digests that begin so, sorted, the only one.
+///
+/// # Errors
+/// [`Error::BlobNotFound`]; [`Error::Ambiguous`], which names the first of them.
+pub fn the_only(text: &str, mut found: Vec<Digest>) -> Result<Digest> {
+    let more = found.len() > CANDIDATES;
+    found.truncate(CANDIDATES);
+    match <[Digest; 1]>::try_from(found) {
+        Ok([only]) => Ok(only),
+        Err(none) if none.is_empty() => Err(Error::BlobNotFound(text.to_owned())),
+        Err(candidates) => Err(Error::Ambiguous { prefix: text.to_owned(), candidates, more }),
+    }
+}
+
+/// The algorithms that a partial digest may mean, in the order of digests, and its hex digits.
+///
+/// # Errors
+/// [`Error::InvalidPrefix`].
+pub fn split_prefix(text: &str) -> Result<(Vec<Algorithm>, &str)> {
     let invalid = |why| Error::InvalidPrefix { text: text.chars().take(160).collect(), why };
     let (algorithms, hex) = match text.split_once([':', '-']) {
         Some((name, hex)) => {

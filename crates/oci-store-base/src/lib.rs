@@ -52,7 +52,7 @@ mod time;
 mod txn;
 mod unlink;
 
-pub use blobs::{BlobFilter, BlobInfo};
+pub use blobs::{BlobFilter, BlobInfo, split_prefix, the_only};
 pub use collect::{Collected, Extent, RECORDS_GONE};
 pub use config::TEMPORARY;
 pub use data::{Condition, Data, Space};

@@ -92,6 +92,14 @@ impl Reader {
         }
     }
 
+    /// The whole digest of the blob that begins so.
+    pub(crate) fn resolve(&self, text: &str) -> Result<Digest> {
+        match self {
+            Self::Store(store) => Ok(store.base().view(|view| view.resolve(text))?),
+            Self::Folder(layout) => layout.resolve(text),
+        }
+    }
+
     /// Gives the bytes of a blob, verified, to `read`.
     pub(crate) fn read<T>(&self, blob: &Descriptor, read: impl FnOnce(&mut dyn Read) -> T) -> Result<T> {
         self.with_source(|source| {

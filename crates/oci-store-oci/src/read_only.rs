@@ -2,9 +2,10 @@
 //! written, as its index and its leases then can't be used.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
-use oci_store_base::Link;
-use oci_store_cas::{Digest, VerifyReader};
+use oci_store_base::{Link, split_prefix, the_only};
+use oci_store_cas::{Cas, Digest, VerifyReader};
 
 use crate::check::{Checked, Fault, Problem};
 use crate::closure::{Closure, Member, Missing};
@@ -52,6 +53,31 @@ impl Layout {
                 Err(oci_store_base::Error::Ambiguous { prefix, candidates, more: false }.into())
             }
         }
+    }
+
+    /// The whole digest of the only blob in the folder that begins so, whether or not an entry reaches it.
+    ///
+    /// # Errors
+    /// As [`View::resolve`](oci_store_base::View::resolve); that the folder can't be read.
+    pub fn resolve(&self, text: &str) -> Result<Digest> {
+        let whole = text.parse::<Digest>().ok();
+        let (algorithms, hex) = if whole.is_some() { (Vec::new(), "") } else { split_prefix(text)? };
+        let is_meant = |digest: &Digest| match &whole {
+            Some(whole) => digest == whole,
+            None => {
+                digest.known_algorithm().is_some_and(|algorithm| algorithms.contains(&algorithm))
+                    && digest.encoded().starts_with(hex)
+            }
+        };
+        let mut found = Vec::new();
+        self.blobs().map_or(Ok(()), |blobs| {
+            blobs.list(&mut |digest, _| {
+                found.extend(Some(digest).filter(is_meant));
+                ControlFlow::Continue(())
+            })
+        })?;
+        found.sort();
+        Ok(the_only(text, found)?)
     }
 
     /// As [`Store::check`](crate::Store::check), from the files alone; nothing is recorded.

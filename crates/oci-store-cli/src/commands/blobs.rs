@@ -21,7 +21,7 @@ pub(crate) fn cat(context: &Context, blob: &str) -> Result<()> {
 }
 
 pub(crate) fn resolve(context: &Context, prefix: &str) -> Result<()> {
-    let digest = context.store()?.base().view(|view| view.resolve(prefix))?;
+    let digest = context.reader()?.resolve(prefix)?;
     context.print(&json!({ "digest": digest }), || format!("{digest}\n"))
 }
 
