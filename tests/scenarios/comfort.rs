@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::common::layout::{Builder, on};
 use crate::common::{Ran, World, over_each_index};
 
 over_each_index!(
@@ -13,6 +14,7 @@ over_each_index!(
     quiet_prints_names_alone,
     what_is_piped_is_never_shortened,
     a_table_fits_the_terminal,
+    a_tree_and_a_diff_fit_the_terminal,
     an_archive_is_not_awaited_from_a_terminal,
     words_that_people_try_are_understood,
     bash_completes_refs_with_colons_and_digests,
@@ -104,6 +106,19 @@ fn words_that_people_try_are_understood(world: &World) {
         let error = world.fails(2, words);
         assert!(error.contains("`tag") && error.contains("`export"), "{error}");
     }
+}
+
+fn a_tree_and_a_diff_fit_the_terminal(world: &World) {
+    let mut layout = Builder::new(world.path("layout"));
+    let (a, b) = (on(layout.image(&[b"shared", b"a"]), "amd64"), on(layout.image(&[b"shared", b"b"]), "arm64"));
+    layout.add(layout.index(&[a.clone(), b.clone()]), Some("example.org/nginx:1")).add(a, Some("a")).add(b, Some("b"));
+    world.ok("import --all layout");
+    for words in ["tree example.org/nginx:1", "diff a b"] {
+        let Some(narrow) = in_a_terminal(world, 80, words) else { return };
+        assert!(narrow.contains('…') && narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(!world.ok(words).contains('…'));
+    }
+    assert!(world.ok("tree example.org/nginx:1").contains("in 1 other image too"));
 }
 
 /// What bash has in COMPREPLY at the end of `line`, split into words as bash does.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::{io, iter};
 
+use oci_store::Digest;
 use terminal_size::{Width, terminal_size_of};
 
 /// Digits of a digest that are left of it where there is no room for all.
@@ -14,6 +15,13 @@ pub(crate) fn table<const N: usize>(head: [&'static str; N], rows: &[[String; N]
     let mut table = Table::new(head);
     rows.iter().for_each(|row| table.push(row));
     table.draw(true)
+}
+
+/// The same without a head.
+pub(crate) fn plain_table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut table = Table::new([""; N]);
+    rows.for_each(|row| table.push(&row));
+    table.draw(false)
 }
 
 /// The same, row by row. There may be very many: a cell costs little more than its text.
@@ -57,8 +65,13 @@ impl<const N: usize> Table<N> {
     }
 
     fn fitting(&self, most: Option<usize>, with_head: bool) -> String {
-        let shows: [Show; 3] = [|cell| cell.into(), short_digest, |cell| Cow::Owned(short_type(&short_digest(cell)))];
-        let [whole, _, shortest] = shows;
+        let shows: [Show; 4] = [
+            |cell| cell.into(),
+            short_digest,
+            |cell| Cow::Owned(short_type(&short_digest(cell))),
+            |cell| Cow::Owned(short_type(&bare_digest(cell))),
+        ];
+        let [whole, .., shortest] = shows;
         let fits = |show: &Show| {
             most.is_none_or(|most| self.widths(*show).iter().sum::<usize>() + 2 * N.saturating_sub(1) <= most)
         };
@@ -103,15 +116,28 @@ fn width(cell: &str) -> usize {
     if cell.is_ascii() { cell.len() } else { cell.chars().count() }
 }
 
-/// `sha256:0123456789ab…`; anything but a digest stays as it is.
+/// `sha256:0123456789ab…`, of each word that is a digest; anything else stays as it is.
 pub(crate) fn short_digest(cell: &str) -> Cow<'_, str> {
-    let short = || {
-        let digest: oci_store::Digest = cell.parse().ok()?;
+    each_digest(cell, |digest, digits| format!("{}:{digits}…", digest.algorithm()))
+}
+
+/// The same without the algorithm, which a command need not be told either: `0123456789ab…`.
+fn bare_digest(cell: &str) -> Cow<'_, str> {
+    each_digest(cell, |_, digits| format!("{digits}…"))
+}
+
+fn each_digest(cell: &str, show: fn(&Digest, &str) -> String) -> Cow<'_, str> {
+    let short = |word: &str| {
+        let digest: Digest = word.parse().ok()?;
         let encoded = digest.encoded();
         let (at, _) = encoded.char_indices().nth(DIGITS)?;
-        Some(format!("{}:{}…", digest.algorithm(), encoded.get(..at)?))
+        Some(show(&digest, encoded.get(..at)?))
     };
-    short().map_or(Cow::Borrowed(cell), Cow::Owned)
+    if !cell.contains(':') {
+        return cell.into();
+    }
+    let words = cell.split(' ').map(|word| short(word).map_or(Cow::Borrowed(word), Cow::Owned));
+    words.collect::<Vec<_>>().join(" ").into()
 }
 
 /// `…oci.image.layer.v1.tar`; anything but a media type of a vendor stays as it is.
@@ -152,11 +178,18 @@ mod tests {
         let narrower = fitting(Some(60));
         assert!(narrower.contains("sha256:0123456789ab…  …oci.image.layer.v1.tar+gzip\n"), "{narrower}");
         assert!(narrower.lines().all(|line| line.chars().count() <= 60), "{narrower}");
+        let narrowest = fitting(Some(50));
+        assert!(narrowest.contains("a:1  0123456789ab…  …oci.image.layer.v1.tar+gzip\n"), "{narrowest}");
+    }
+
+    #[test]
+    fn a_digest_among_words_is_shortened_too() {
+        assert_eq!(short_digest(&format!("+ layer {} only", digest())), "+ layer sha256:0123456789ab… only");
     }
 
     #[test]
     fn what_looks_like_a_digest_and_is_none_stays() {
-        for cell in ["-", "a:b", "sha256:", "", "name@sha256:0123"] {
+        for cell in ["-", "a:b", "sha256:", "", "name@sha256:0123", "two  words: "] {
             assert_eq!(short_digest(cell), cell);
         }
     }

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result, code};
 use crate::listing::{Listing, Look};
 use crate::output;
-use crate::table::table;
+use crate::table::{plain_table, table};
 
 pub(crate) fn find(context: &Context, args: Find) -> Result<()> {
     let store = context.store()?;
@@ -79,9 +79,11 @@ fn describe(manifest: &ManifestDiff) -> String {
         _ => "",
     };
     let mut text = format!("\n{}{only}\n", output::plain(platform).replace('\n', " "));
-    for LayerDiff { side, layer } in &manifest.layers {
-        let _ = writeln!(text, "{} layer {}  {}", mark(*side), layer.digest, output::size(layer.size));
-    }
+    let layers = manifest
+        .layers
+        .iter()
+        .map(|LayerDiff { side, layer }| [format!("{} layer {}", mark(*side), layer.digest), output::size(layer.size)]);
+    text.push_str(&plain_table(layers));
     for FieldDiff { field, old, new } in &manifest.config {
         let field = field.escape_debug();
         for (side, value) in [(Side::Old, old), (Side::New, new)] {
