@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 
-use crate::common::layout::{Builder, blob_path, digest_of, layers_of, on, pack};
+use crate::common::layout::{Builder, Tar, blob_path, digest_of, layers_of, on, pack};
 use crate::common::tree::{assert_same, store_tree};
 use crate::common::{World, over_each_index};
 
@@ -77,10 +77,28 @@ fn what_is_no_archive_of_a_layout_is_refused_and_told(world: &World) {
     fs::write(world.path("x.txz"), b"\xfd7zXZ\0 and so on").unwrap();
     fs::write(world.path("x.txt"), "a letter").unwrap();
     fs::write(world.path("x.tar"), [0; 10240]).unwrap();
-    for (name, why) in [("x.txz", "xz -dc x.txz"), ("x.txt", "not a tar archive"), ("x.tar", "no index.json")] {
-        let error = world.fails(1, &format!("import {name}"));
-        assert!(error.contains(name) && error.contains(why), "{error}");
+    fs::write(world.path("secret"), "root:x:0:0:root:/root:/bin/bash\n".repeat(100)).unwrap();
+    fs::write(world.path("empty.tar"), "").unwrap();
+    for (name, why) in [
+        ("./x.txz", "it is compressed with xz: `xz -dc ./x.txz | oci-store import -` takes it"),
+        ("x.txt", "not a tar archive: failed to read entire block"),
+        ("secret", "not a tar archive"),
+        ("empty.tar", "it is empty"),
+        ("x.tar", "not an image layout: it has no index.json at its top"),
+    ] {
+        assert_eq!(world.fails(1, &format!("import {name}")), format!("error: {name}: {why}"));
     }
+    for (file, why) in [
+        ("x.txz", "it is compressed with xz: `xz -dc | oci-store import -` takes it"),
+        ("secret", "not a tar archive"),
+        ("empty.tar", "it is empty"),
+    ] {
+        assert_eq!(world.run_with("import -", &world.read(file)).fails(1), format!("error: stdin: {why}"));
+    }
+    let good = Tar::of(&world.path("hello"), false);
+    fs::write(world.path("y.tar"), [&good.0[..], &world.read("secret")].concat()).unwrap();
+    let error = world.fails(1, "import --all y.tar");
+    assert!(error.contains(": member ") && !error.contains("root"), "{error}");
     assert!(world.fails(1, "import /dev/null").contains("not a regular file"));
     assert_same(&before, &store_tree(&world.path("store")), "refused");
 }

@@ -170,7 +170,9 @@ fn what_no_archive_should_have_is_refused_in_a_stream(world: &World) {
             assert_same(&before, &store_tree(&world.path("store")), "refused");
         }
     }
-    for (bytes, why) in [(&b"\x1f\x8b\x08\0 and so on"[..], "stdin"), (b"BZh91AY&SY", "bzip2 -dc"), (b"", "cut off")] {
+    for (bytes, why) in
+        [(&b"\x1f\x8b\x08\0 and so on"[..], "stdin"), (b"BZh91AY&SY", "bzip2 -dc"), (b"", "it is empty")]
+    {
         let error = with_stdin(world, "import -", bytes).fails(1);
         assert!(error.contains(why), "{why}: {error}");
     }

@@ -87,7 +87,7 @@ impl Archive {
         if Codec::of(&first).is_some() {
             return Ok(Opened::Once(file));
         }
-        if let Some(why) = codec::unknown(path, &first) {
+        if let Some(why) = codec::unreadable(Some(path), &first) {
             return Err(Error::archive(path, why));
         }
         let members = scan::scan(path, &file)?;

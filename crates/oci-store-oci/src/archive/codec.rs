@@ -48,11 +48,15 @@ impl Codec {
 
 const BUFFER: usize = 128 << 10;
 
-/// What to say about an archive at `path` that is compressed in a way that can't be read here.
-pub(super) fn unknown(path: &Path, first: &[u8]) -> Option<String> {
+/// What to say about an archive that is empty, or compressed in a way that can't be read here; `from` is the file that it
+/// is in, if it can be read again.
+pub(super) fn unreadable(from: Option<&Path>, first: &[u8]) -> Option<String> {
+    if first.is_empty() {
+        return Some("it is empty".to_owned());
+    }
     let (_, name, command) = OTHERS.iter().find(|(magic, ..)| first.starts_with(magic))?;
-    let from = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    Some(format!("it is compressed with {name}: decompress it first, as by {command} {from} >{from}.tar"))
+    let from = from.map(|from| format!(" {}", from.display())).unwrap_or_default();
+    Some(format!("it is compressed with {name}: `{command}{from} | oci-store import -` takes it"))
 }
 
 /// Reads the first bytes that there are, up to [`MAGIC`].

@@ -32,6 +32,9 @@ pub(super) const TWICE: &str = "it is there twice, and readers differ in which t
 pub(super) const NO_FILE: &str = "neither a file nor a folder";
 pub(super) const ENDS: &str = "the archive ends before it does";
 
+/// What `tar` says of a header that is none.
+const NO_NUMBER: &str = "numeric field was not a number";
+
 /// A member, as all readers of tar archives see it.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -70,7 +73,10 @@ impl<'p> Look<'p> {
         let n = self.seen;
         self.seen += 1;
         let mut entry = entry.map_err(|error| match n {
+            // Its text would have what stands where numbers should, of whatever file it is.
+            0 if error.to_string().contains(NO_NUMBER) => refuse("not a tar archive".to_owned()),
             0 => refuse(format!("not a tar archive: {error}")),
+            _ if error.to_string().contains(NO_NUMBER) => refuse(format!("member {}: {NO_NUMBER}", n + 1)),
             _ => refuse(format!("member {}: {error}", n + 1)),
         })?;
         if n >= self.most {

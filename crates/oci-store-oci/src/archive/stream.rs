@@ -71,7 +71,7 @@ impl Stream {
         let path = std::mem::take(&mut self.path);
         let Self { mut reader, transport, limits, .. } = self;
         let first = codec::first(&mut reader).map_err(Error::io(&path))?;
-        if let Some(why) = codec::unknown(&path, &first) {
+        if let Some(why) = codec::unreadable(None, &first) {
             return Err(Error::archive(&path, why));
         }
         let whole = io::Cursor::new(first.clone()).chain(reader);

@@ -291,11 +291,12 @@ fn what_is_no_archive_of_a_layout() {
     for (first, name) in [
         (&[0x1f, 0x8b, 8, 0][..], "as a stream"),
         (&[0x28, 0xb5, 0x2f, 0xfd, 0][..], "as a stream"),
-        (b"BZh9", "bzip2 -dc image.tar"),
-        (b"\xfd7zXZ\0", "xz -dc image.tar"),
-        (&[0x04, 0x22, 0x4d, 0x18], "lz4 -dc image.tar"),
+        (b"BZh9", "`bzip2 -dc PATH | oci-store import -`"),
+        (b"\xfd7zXZ\0", "`xz -dc PATH | oci-store import -`"),
+        (&[0x04, 0x22, 0x4d, 0x18], "`lz4 -dc PATH | oci-store import -`"),
+        (b"", "it is empty"),
     ] {
-        let (_, line) = failure(opened(first));
+        let line = failure(opened(first)).1.replace(path.to_str().unwrap(), "PATH");
         assert!(line.contains(name), "{line}");
     }
     let (_, line) = failure(opened(b"text"));
