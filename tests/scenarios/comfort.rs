@@ -106,6 +106,23 @@ fn words_that_people_try_are_understood(world: &World) {
         let error = world.fails(2, words);
         assert!(error.contains("`tag") && error.contains("`export"), "{error}");
     }
+    for (words, instead) in [
+        ("load -i x.tar", "`import FILE`"),
+        ("save v2 -o x.tar", "`export REF FILE.tar`"),
+        ("pull nginx", "`skopeo copy docker:"),
+        ("push v2", "`skopeo copy oci:"),
+        ("history v2", "`log`"),
+        ("repair", "`check --repair --from"),
+    ] {
+        let error = world.fails(2, words);
+        assert!(error.contains(instead) && !error.contains("similar"), "{error}");
+    }
+    for (words, said) in [
+        ("lsit", "unrecognized subcommand 'lsit'; some similar subcommands exist: 'ls', 'list'; see --help"),
+        ("import --al x", "unexpected argument '--al' found; a similar argument exists: '--all'; see --help"),
+    ] {
+        assert_eq!(world.fails(2, words), format!("error: {said}"));
+    }
 }
 
 fn a_tree_and_a_diff_fit_the_terminal(world: &World) {
@@ -161,6 +178,9 @@ fn bash_completes_refs_with_colons_and_digests(world: &World) {
     assert_eq!(completed(world, "oci-store --store-path other rm t"), ["there"]);
     assert_eq!(completed(world, "oci-store rm t"), [""; 0]);
     assert!(completed(world, "oci-store list --format ").contains(&"jsonl".to_owned()));
+    for words in ["--index ", "index convert --to "] {
+        assert_eq!(completed(world, &format!("oci-store {words}")), ["lmdb", "sqlite"]);
+    }
 }
 
 fn completion_changes_nothing_and_makes_no_store(world: &World) {
@@ -180,7 +200,10 @@ fn manual_pages_are_written_for_each_command(world: &World) {
     }
     let page = String::from_utf8(world.read("pages/oci-store-check.1")).unwrap();
     assert!(page.starts_with(".ie") || page.contains(".TH oci"), "{page}");
-    assert!(page.contains("Examples") && page.contains("read\\-data"), "{page}");
+    assert!(page.contains(".SH EXAMPLES\n.nf\noci\\-store check ") && page.contains("read\\-data"), "{page}");
+    let whole = String::from_utf8(world.read("pages/oci-store.1")).unwrap();
+    assert!(whole.contains(".SH \"EXIT STATUS\"\n") && whole.contains("130  ended by Ctrl"), "{whole}");
+    assert!(!page.contains("EXTRA") && !whole.contains("EXTRA"));
     fs::write(world.path("file"), "").unwrap();
     assert!(world.fails(1, "man file/below").contains("file/below"));
 }

@@ -35,8 +35,16 @@ fn without_either_it_lies_in_the_xdg_data_folder(world: &World) {
     assert!(world.path("home/.local/share/oci-store/index.json").exists());
     gc("XDG_DATA_HOME", world.path("xdg").to_str().unwrap()).ok();
     assert!(world.path("xdg/oci-store/index.json").exists());
-    let error = gc("XDG_DATA_HOME", "").fails(2);
-    assert!(error.contains("--store-path"), "{error}");
+    for unset in ["", "xdg", "./xdg"] {
+        let error = gc("XDG_DATA_HOME", unset).fails(2);
+        assert!(error.contains("--store-path"), "{unset}: {error}");
+    }
+    // What is set to nothing is not set.
+    let mut command = world.oci_store();
+    command.env("OCI_STORE_PATH", "").env("XDG_DATA_HOME", "xdg").args(["--index", world.index, "gc"]);
+    Ran::of(&mut command).ok();
+    assert!(world.path(".local/share/oci-store/index.json").exists());
+    world.fails(2, "--store-path= list");
 }
 
 fn what_brings_something_in_makes_an_absent_store(world: &World) {

@@ -204,8 +204,11 @@ fn an_index_that_disagrees_is_an_error(world: &World) {
         }
         assert_same(&before, &store_tree(&world.path("store")), "refused");
     }
-    let error = world.run("--index cassandra --store-path fresh gc");
-    assert!(error.fails(error.code().unwrap()).contains("cassandra"));
+    for words in ["--index cassandra --store-path fresh gc", "--index cassandra --store-path fresh list"] {
+        let error = world.fails(2, words);
+        assert!(error.contains("cassandra") && error.contains("lmdb, sqlite"), "{error}");
+    }
+    assert!(world.fails(2, "--index sqlit list").contains("; a similar value exists: 'sqlite'"));
     assert!(!world.path("fresh").exists());
 }
 

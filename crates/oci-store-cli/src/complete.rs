@@ -97,8 +97,7 @@ fn store() -> Option<PathBuf> {
             asked = Some(path.into());
         }
     }
-    let asked = asked.or_else(|| std::env::var_os("OCI_STORE_PATH")).filter(|path| !path.is_empty());
-    match asked.map(PathBuf::from) {
+    match asked.filter(|path| !path.is_empty()).map(PathBuf::from) {
         // The shell has not expanded it yet.
         Some(path) => match path.strip_prefix("~") {
             Ok(below) => Some(PathBuf::from(std::env::var_os("HOME")?).join(below)),

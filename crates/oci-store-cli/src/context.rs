@@ -40,7 +40,7 @@ impl Context {
         self.global.quiet
     }
 
-    /// The store's folder: what is asked for, or the XDG data folder.
+    /// The store's folder: what is asked for, or where it is by default.
     pub(crate) fn path(&self) -> Result<PathBuf> {
         if let Some(path) = &self.global.store_path {
             return Ok(path.clone());
@@ -136,9 +136,12 @@ impl Context {
     }
 }
 
-/// Where a store is if nobody says where: in the XDG data folder.
+/// Where a store is if no option says where: where the environment says, or in the XDG data folder.
 pub(crate) fn default_path() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
-    data.map(|data| data.join("oci-store"))
+    set("OCI_STORE_PATH").or_else(|| {
+        // A relative one is no path by the XDG specification, and ignored.
+        let data = set("XDG_DATA_HOME").filter(|data| data.is_absolute());
+        Some(data.or_else(|| Some(set("HOME")?.join(".local/share")))?.join("oci-store"))
+    })
 }

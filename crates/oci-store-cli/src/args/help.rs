@@ -166,6 +166,9 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("version", &["oci-store version --format json"]),
 ];
 
+/// How [`MORE`] begins.
+pub(crate) const EXIT_CODES: &str = "Exit codes:";
+
 /// The last words of `oci-store --help`.
 const MORE: &str = "\
 Exit codes:
@@ -288,6 +291,7 @@ mod tests {
             let plain: String = unstyled(line);
             assert!(plain.chars().count() <= COLUMNS, "{plain}: say it in fewer words");
         }
+        assert_eq!(MORE.lines().next(), Some(EXIT_CODES));
         assert_eq!(brief("List refs", 60), "List refs");
         assert_eq!(brief("Remove refs; blobs go with the next gc", 60), "Remove refs");
         assert_eq!(brief("Export into a layout, new or existing", 25), "Export into a layout");

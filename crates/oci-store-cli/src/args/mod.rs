@@ -12,11 +12,10 @@ pub(crate) use blobs::Blobs;
 pub(crate) use care::{Check, Prune};
 pub(crate) use data::{BlobDataCommand, DataCommand};
 pub(crate) use export::Export;
-pub(crate) use help::with_help;
+pub(crate) use help::{EXIT_CODES, with_help};
 pub(crate) use image::Import;
 pub(crate) use questions::{Differ, Du, Find, LeaseCommand, Log, Referrers, Tree, Undo, Why};
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,11 +42,11 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The store's folder [default: $XDG_DATA_HOME/oci-store, or ~/.local/share/oci-store]
-    #[arg(long, global = true, value_name = "DIR", env = "OCI_STORE_PATH", value_hint = ValueHint::DirPath)]
+    /// The store's folder [default: $OCI_STORE_PATH, or $XDG_DATA_HOME/oci-store, or ~/.local/share/oci-store]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) store_path: Option<PathBuf>,
     /// The index of a store that is made; one that is there knows its own
-    #[arg(long, global = true, value_name = "lmdb|sqlite")]
+    #[arg(long, global = true, value_name = "lmdb|sqlite", value_parser = INDEXES, hide_possible_values = true)]
     pub(crate) index: Option<String>,
     /// Make an absent store one that the folder's group may use too
     #[arg(long, global = true)]
@@ -68,6 +67,9 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
+
+/// The kinds that there are; of a build some may be left out.
+const INDEXES: [&str; 2] = ["lmdb", "sqlite"];
 
 impl Global {
     pub(crate) fn log_level(&self) -> &'static str {
@@ -248,12 +250,6 @@ pub(crate) enum Command {
     },
     /// Print the versions of the program, of its output and of the store's format
     Version,
-    /// For whoever tries it: there are two commands that copy
-    #[command(hide = true, alias = "copy")]
-    Cp {
-        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<OsString>,
-    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -267,8 +263,8 @@ pub(crate) enum Shell {
 pub(crate) enum IndexCommand {
     /// Convert the index to another kind; the one before is kept as a backup
     Convert {
-        /// lmdb or sqlite
-        #[arg(long)]
+        /// The kind
+        #[arg(long, value_name = "lmdb|sqlite", value_parser = INDEXES, hide_possible_values = true)]
         to: String,
     },
     /// Print the index's kind

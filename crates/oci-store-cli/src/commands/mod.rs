@@ -64,7 +64,6 @@ fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Completion { shell } => setup::completion(shell),
         Command::Man { dir } => setup::man(&dir),
         Command::Version => setup::version(context),
-        Command::Cp { .. } => setup::cp(),
     }?;
     Ok(ExitCode::SUCCESS)
 }
