@@ -208,7 +208,18 @@ fn blobs_are_filtered_and_come_in_pages(world: &World) {
         paged.push(blob);
     }
     assert_eq!(paged, digests);
-    world.fails(2, "blobs --after nonsense");
+    let all = world.blob_files();
+    for digits in [8, 4] {
+        let rest: String = all[3..].iter().map(|digest| format!("{digest}\n")).collect();
+        for after in [&all[2][..7 + digits], &all[2][7..7 + digits]] {
+            assert_eq!(world.ok(&format!("blobs -q --after {after}")), rest, "{after}");
+        }
+    }
+    assert_eq!(world.ok("blobs -q --after ffffffff"), "");
+    let long = format!("sha256:{}", "f".repeat(65));
+    for text in ["nonsense", "sha256:", "f", &long] {
+        world.fails(2, &format!("blobs --after {text}"));
+    }
     world.fails(2, "blobs --min-size much");
     world.fails(2, "blobs --older-than long");
 }

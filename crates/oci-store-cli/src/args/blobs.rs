@@ -33,7 +33,7 @@ pub(crate) struct Blobs {
     /// At most so many
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
-    /// Only those behind this digest: the next page
+    /// Only those behind this digest, or behind all that begin so: the next page
     #[arg(long, value_name = "DIGEST", add = ArgValueCompleter::new(complete::digests))]
     pub(crate) after: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use oci_store::{BlobFilter, BlobInfo};
+use oci_store::{BlobFilter, BlobInfo, Digest, base};
 use serde_json::json;
 
 use crate::args::Blobs;
@@ -37,10 +37,7 @@ pub(crate) fn list(context: &Context, args: &Blobs) -> Result<()> {
         created_before: before(args.older_than),
         used_before: before(args.unused_for),
     };
-    let mut after = match &args.after {
-        Some(text) => Some(text.parse().map_err(|error| Failure::new(code::USAGE, error))?),
-        None => None,
-    };
+    let mut after = args.after.as_deref().map(last_of).transpose()?;
     let store = context.store()?;
     let mut left = args.limit.unwrap_or(usize::MAX);
     let look = Look {
@@ -59,6 +56,19 @@ pub(crate) fn list(context: &Context, args: &Blobs) -> Result<()> {
             return listing.end();
         }
     }
+}
+
+/// The last digest that there can be that begins so.
+fn last_of(text: &str) -> Result<Digest> {
+    if let Ok(digest) = text.parse() {
+        return Ok(digest);
+    }
+    let (algorithms, hex) = base::split_prefix(text)?;
+    let last = algorithms.first().and_then(|algorithm| {
+        let width = algorithm.len() * 2;
+        format!("{algorithm}:{hex:f<width$}").parse().ok()
+    });
+    last.ok_or_else(|| Failure::new(code::USAGE, format!("{text}: longer than a digest")))
 }
 
 fn row(blob: &BlobInfo) -> [String; 4] {
