@@ -67,6 +67,10 @@ fn a_thin_archive_is_completed_by_what_is_there(world: &World) {
     // What is there as a whole is carried by its manifest alone, and the same again gives the same bytes.
     fs::write(world.path("all.json"), there(world, "inventory")).unwrap();
     assert_eq!(world.json("export --exclude all.json app:2 name.tar")["blobs"], 1);
+    let piped = world.run_with("--format json export --exclude - app:2 piped.tar", &world.read("have.json"));
+    let piped: Value = serde_json::from_str(&piped.ok()).unwrap();
+    assert_eq!((&piped["excluded"], world.read("piped.tar")), (&json!(1), world.read("thin.tar")));
+    assert!(world.run_with("export --exclude - app:2 x.tar", b"{").fails(1).contains("stdin: not an inventory"));
     there(world, "import --dref again name.tar");
     there(world, "check --read-data");
     let before = world.read("thin.tar");

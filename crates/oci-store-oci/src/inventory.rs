@@ -58,15 +58,23 @@ impl Inventory {
     /// # Errors
     /// [`Error::Io`]; [`Error::Document`] if it is none, of another version, or has more than 1 GiB.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_from(path, File::open(path).map_err(Error::io(path))?)
+    }
+
+    /// The same from anywhere; `origin` is for messages.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_from(origin: impl AsRef<Path>, bytes: impl Read) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
             version: u64,
         }
-        let wrong = |why: String| Error::document(path.display(), why);
+        let origin = origin.as_ref();
+        let wrong = |why: String| Error::document(origin.display(), why);
         let limit = Limits::OWN.index_json;
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(Error::io(path))?;
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+        let (mut limited, mut bytes) = (bytes.take(limit + 1), Vec::new());
+        limited.read_to_end(&mut bytes).map_err(Error::io(origin))?;
         if bytes.len() as u64 > limit {
             return Err(wrong(format!("it has more than {}", size_text(limit))));
         }

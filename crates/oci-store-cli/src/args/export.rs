@@ -23,7 +23,8 @@ pub(crate) struct Export {
     /// Of an index, the manifest for this platform alone
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<PlatformSpec>,
-    /// Leave away the blobs that this inventory lists, but for manifests: who imports it has to have them
+    /// Leave away the blobs that this inventory lists, but for manifests: who imports it has to have them; - reads it from
+    /// stdin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) exclude: Option<PathBuf>,
     /// How to compress an archive [default: as its name ends: .gz, .tgz, .zst, .tzst; else not]

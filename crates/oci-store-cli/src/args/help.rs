@@ -55,6 +55,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "oci-store inventory > have.json                 # there, where nothing can be pulled",
             "oci-store export --exclude have.json app:2 thin.tar.zst",
+            "oci-store export --exclude - app:2 thin.tar     # ssh host oci-store inventory | …",
         ],
     ),
     (

@@ -58,7 +58,7 @@ pub(crate) fn export(context: &Context, mut args: Export) -> Result<()> {
         (false, None, []) => vec![under_its_name(&reader, &only_ref(context, &reader)?)?],
         (false, None, several) => several.iter().map(|image| under_its_name(&reader, image)).collect::<Result<_>>()?,
     };
-    let exclude = args.exclude.as_deref().map(Inventory::read).transpose()?;
+    let exclude = args.exclude.as_deref().map(excluded).transpose()?;
     let options = ExportOptions {
         referrers: !args.no_referrers,
         platform: args.platform,
@@ -86,6 +86,17 @@ pub(crate) fn export(context: &Context, mut args: Export) -> Result<()> {
         );
     }
     if is_stdout { Ok(()) } else { report(context, &exported) }
+}
+
+fn excluded(path: &Path) -> Result<Inventory> {
+    if path.as_os_str() != "-" {
+        return Ok(Inventory::read(path)?);
+    }
+    if io::stdin().is_terminal() {
+        let why = "--exclude -: stdin is a terminal, and no inventory comes from one: pipe it in, or name a file";
+        return Err(Failure::new(code::USAGE, why));
+    }
+    Ok(Inventory::read_from("stdin", io::stdin().lock())?)
 }
 
 fn report(context: &Context, exported: &Exported) -> Result<()> {
