@@ -24,6 +24,8 @@ const FRAME: Duration = Duration::from_millis(100);
 /// Where there is no terminal: the first line, and those after it.
 const LONG: Duration = Duration::from_secs(15);
 const LINES: Duration = Duration::from_secs(5);
+/// How fast it is can't be told earlier: so long after the first bytes.
+const MEASURED: Duration = Duration::from_secs(1);
 /// Bars of single blobs, at most.
 const SHOWN: usize = 8;
 
@@ -176,22 +178,29 @@ fn tell(counted: &Counted, ended: &Receiver<()>) {
 struct Shown {
     bars: MultiProgress,
     all: ProgressBar,
-    has_bytes: bool,
+    /// Since when there are bytes to be told of.
+    bytes_since: Option<Instant>,
+    template: &'static str,
     blobs: Vec<ProgressBar>,
 }
 
 impl Shown {
     fn new(bars: MultiProgress) -> Self {
-        let all = bars.add(ProgressBar::new(0));
-        all.set_style(style("{prefix} {msg}"));
-        Self { bars, all, has_bytes: false, blobs: Vec::new() }
+        let (all, template) = (bars.add(ProgressBar::new(0)), template(None));
+        all.set_style(style(template));
+        Self { bars, all, bytes_since: None, template, blobs: Vec::new() }
     }
 
     fn draw(&mut self, counted: &Counted) {
         let ((blobs, of_blobs), (bytes, of_bytes)) = (counted.blobs.get(), counted.bytes.get());
-        if !self.has_bytes && of_bytes > 0 {
-            self.has_bytes = true;
-            self.all.set_style(style("{prefix} {msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta}"));
+        let is_first = self.bytes_since.is_none() && of_bytes > 0;
+        if is_first {
+            self.bytes_since = Some(Instant::now());
+        }
+        let template = template(self.bytes_since.map(|since| since.elapsed()));
+        if template != self.template {
+            self.template = template;
+            self.all.set_style(style(template));
         }
         self.all.set_length(of_bytes);
         self.all.set_position(bytes);
@@ -218,6 +227,19 @@ impl Shown {
             bar.set_message(crate::table::short_digest(&blob.blob.to_string()).into_owned());
         }
         self.all.tick();
+        if is_first {
+            // What is done already was not done just now.
+            self.all.reset_eta();
+        }
+    }
+}
+
+/// What the bar of all tells when there were bytes for so long.
+fn template(with_bytes: Option<Duration>) -> &'static str {
+    match with_bytes {
+        None => "{prefix} {msg}",
+        Some(time) if time < MEASURED => "{prefix} {msg} [{wide_bar}] {bytes}/{total_bytes}",
+        Some(_) => "{prefix} {msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
     }
 }
 
@@ -248,6 +270,14 @@ impl Write for Stderr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_told_once_it_is_measured() {
+        let tells_rate = |with_bytes| template(with_bytes).contains("bytes_per_sec");
+        assert!(!tells_rate(None) && !tells_rate(Some(Duration::ZERO)) && !tells_rate(Some(FRAME)));
+        assert!(tells_rate(Some(MEASURED)));
+        assert!(template(Some(Duration::ZERO)).contains("{bytes}/{total_bytes}"));
+    }
 
     #[test]
     fn a_line_tells_how_much_of_how_much_how_fast_and_how_long_still() {
