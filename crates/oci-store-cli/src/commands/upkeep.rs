@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use oci_store::oci::Report;
-use oci_store::{Collected, Extent, Maintained, Policy, Ref, RefName};
+use oci_store::oci::questions::Amount;
+use oci_store::{Collected, Extent, Maintained, Policy, Ref, RefName, Store};
 use serde_json::{Value, json};
 
 use super::check::{checked_json, checked_text, verdict};
@@ -46,7 +47,11 @@ pub(crate) fn prune(context: &Context, args: &Prune) -> Result<()> {
     };
     let removed = store.prune(&policy, args.dry_run)?;
     // The refs are gone: that is to be told, whatever comes of the rest.
-    let collected = if args.dry_run { Ok(None) } else { store.gc(Extent::Changed, false).map(Some) };
+    let collected = if args.dry_run {
+        would_free(&store, &removed)
+    } else {
+        store.gc(Extent::Changed, false).map(|Collected { blobs, bytes, .. }| Amount { blobs, bytes })
+    };
     let refs: Vec<Value> = removed
         .iter()
         .map(|old| json!({ "ref": old.name.as_str(), "digest": old.target.digest, "updated": old.updated }))
@@ -54,7 +59,7 @@ pub(crate) fn prune(context: &Context, args: &Prune) -> Result<()> {
     if context.shape() == Shape::Names {
         context.print_named("ref", &refs, String::new)?;
     } else {
-        let went = collected.as_ref().ok().and_then(Option::as_ref);
+        let went = collected.as_ref().ok();
         let json = json!({
             "refs": refs, "blobs": went.map(|went| went.blobs), "bytes": went.map(|went| went.bytes),
             "dryRun": args.dry_run,
@@ -63,18 +68,22 @@ pub(crate) fn prune(context: &Context, args: &Prune) -> Result<()> {
             let row = |old: &Ref| [old.name.to_string(), old.target.digest.to_string(), output::ago(old.updated)];
             let rows: Vec<_> = removed.iter().map(row).collect();
             let refs = if rows.is_empty() { String::new() } else { table(["REF", "MANIFEST DIGEST", "SET"], &rows) };
+            let would = if args.dry_run { "would remove" } else { "removed" };
             let number = count(removed.len() as u64, "ref");
-            match went {
-                Some(went) => {
-                    let (blobs, bytes) = (count(went.blobs, "blob"), output::size(went.bytes));
-                    format!("{refs}removed {number}, {blobs}, {bytes}\n")
-                }
-                None if args.dry_run => format!("{refs}would remove {number}\n"),
-                None => format!("{refs}removed {number}\n"),
-            }
+            let blobs = |went: &Amount| format!(", {}, {}", count(went.blobs, "blob"), output::size(went.bytes));
+            format!("{refs}{would} {number}{}\n", went.map(blobs).unwrap_or_default())
         })?;
     }
     Ok(collected.map(drop)?)
+}
+
+/// What these refs alone keep.
+fn would_free(store: &Store, refs: &[Ref]) -> oci_store::Result<Amount> {
+    if refs.is_empty() {
+        return Ok(Amount::default());
+    }
+    let names: Vec<RefName> = refs.iter().map(|found| found.name.clone()).collect();
+    Ok(store.usage(&names, false)?.freed)
 }
 
 pub(crate) fn maintain(context: &Context, budget: Duration) -> Result<ExitCode> {
