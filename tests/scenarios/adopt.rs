@@ -13,6 +13,7 @@ use crate::common::{World, over_each_index, wait_until};
 over_each_index!(
     a_layout_becomes_a_store_and_no_blob_moves,
     what_has_no_name_is_pinned,
+    of_several_with_one_name_the_last_has_it_and_none_is_lost,
     a_store_is_one_already,
     what_is_not_whole_is_refused_and_left,
     damage_is_found_by_hashing_alone,
@@ -22,6 +23,25 @@ over_each_index!(
     a_kill_leaves_a_layout_that_can_be_adopted,
     a_store_that_lost_its_config_is_told_from_a_layout,
 );
+
+/// As an import takes it.
+fn of_several_with_one_name_the_last_has_it_and_none_is_lost(world: &World) {
+    let mut layout = Builder::new(world.path("layout"));
+    let images = ["one", "two", "three"].map(|text| layout.image(&[text.as_bytes()]));
+    for image in &images {
+        layout.add(image.clone(), Some("app"));
+    }
+    let [first, second, last] = images.map(|image| digest_of(&image));
+    let adopted = adopt(world, "layout");
+    assert!(adopted.contains("1 ref"), "{adopted}");
+    for _ in 0..2 {
+        let pins = there(world, "pin -q");
+        assert!(pins.contains(&first) && pins.contains(&second) && !pins.contains(&last), "{pins}");
+        assert!(there(world, "inspect app").contains(&last));
+        assert!(there(world, "gc --full").starts_with("removed 0 blobs"));
+    }
+    there(world, "check --read-data");
+}
 
 fn names_that_no_ref_can_have_are_not_lost(world: &World) {
     let mut layout = Builder::new(world.path("layout"));

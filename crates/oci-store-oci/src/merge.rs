@@ -35,11 +35,13 @@ impl Store {
         while left.peek().is_some() {
             self.base().view(|view| {
                 for place in left.by_ref().take(GROUP) {
-                    let Some(adopt) = self.judge_entry(view, generation, &entries.get(place)?)? else { continue };
+                    let entry = entries.get(place)?;
                     // Of several with one name the last stands for it, as tools add entries at the end. The others are kept
                     // without it.
-                    let is_taken = matches!(&adopt, Adopt::Ref(name) if !names.insert(name.clone()));
-                    wanted.push((if is_taken { Adopt::Pin } else { adopt }, place));
+                    let is_last = entry.ref_name().is_none_or(|name| names.insert(name.to_owned()));
+                    let Some(adopt) = self.judge_entry(view, generation, &entry)? else { continue };
+                    let is_other = !is_last && matches!(adopt, Adopt::Ref(_));
+                    wanted.push((if is_other { Adopt::Pin } else { adopt }, place));
                 }
                 Ok::<_, crate::Error>(())
             })?;

@@ -43,8 +43,13 @@ impl Entry {
         }
         // A name that is none by the grammar is not ours: another tool's entry, kept as such are kept.
         if let Some(name) = self.name() {
+            let other = refs::get(txn.view(), &name)?;
+            // Of several with one name the last stands for it, as in a merge. The others are kept without it.
+            if let Some(other) = other.as_ref().filter(|other| other.target.digest != self.root.digest) {
+                refs::add_unnamed(txn, refs::PIN, &other.target)?;
+            }
             refs::restore(txn, &name, &self.root, incomplete, self.generation, Condition::Any)?;
-            return Ok((true, lacking));
+            return Ok((other.is_none(), lacking));
         }
         if self.is_pin() {
             refs::add_unnamed(txn, refs::PIN, &self.root)?;
