@@ -131,15 +131,20 @@ fn tell(path: &Path, name: &str) {
     tracing::warn!("waiting for the lock {name:?} ({}), held by {holder}", path.display());
 }
 
-/// Who holds a lock, as the kernel tells: `process 123 (oci-store)`.
+/// Who holds a lock, as the kernel tells: `process 123 (oci-store)`. Its table comes in pieces, so that a line may slip away
+/// between two of them while locks come and go elsewhere.
 fn holder(path: &Path) -> Option<String> {
     let inode = format!(":{}", fs::metadata(path).ok()?.ino());
+    (0..3).find_map(|_| listed(&inode))
+}
+
+fn listed(inode: &str) -> Option<String> {
     let table = fs::read_to_string("/proc/locks").ok()?;
     // 1: FLOCK  ADVISORY  WRITE 4242 fe:00:131 0 EOF; waiters have an arrow in the second column.
     let pid = table.lines().find_map(|line| {
         let columns: Vec<&str> = line.split_whitespace().collect();
         match columns.as_slice() {
-            [_, "FLOCK", _, _, pid, file, ..] if file.ends_with(&inode) => Some((*pid).to_owned()),
+            [_, "FLOCK", _, _, pid, file, ..] if file.ends_with(inode) => Some((*pid).to_owned()),
             _ => None,
         }
     })?;
