@@ -99,3 +99,15 @@ fn compared(line: &str) -> String {
     let line = if line.starts_with("index  ") { "index" } else { line };
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+/// What the page on backends ends in is the example that is compiled and run.
+#[test]
+fn the_page_on_backends_shows_the_example() {
+    let of =
+        |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap();
+    let (page, example) = (of("docs/writing-a-backend.md"), of("crates/oci-store/examples/own_backend.rs"));
+    assert!(
+        page.ends_with(&format!("```rust,ignore\n{example}```\n")),
+        "docs/writing-a-backend.md: copy the example anew"
+    );
+}

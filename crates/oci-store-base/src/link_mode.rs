@@ -16,7 +16,7 @@ pub enum LinkMode {
     /// By a reflink where the filesystem can, else as a copy. Never by a hard link.
     #[default]
     Auto,
-    /// By a reflink, which shares the file's blocks, or not at all.
+    /// By a reflink, which shares the file's blocks; an error where that is impossible.
     Reflink,
     /// By a hard link, or not at all: the blob is the very file, with its mode and its owner. Whoever may write that can
     /// change the blob.

@@ -48,3 +48,8 @@ pub use folder::Access;
 pub use hasher::Hasher;
 pub use verify::VerifyReader;
 pub use writer::{BlobWriter, Expect};
+
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,6 @@
 //! The index of a store: one ordered key–value space with transactions, behind an object-safe trait.
 //!
-//! A backend is about two hundred lines: [`Index`] runs closures in transactions, [`ReadTxn`] and
+//! A backend is one to two hundred lines: [`Index`] runs closures in transactions, [`ReadTxn`] and
 //! [`WriteTxn`] are what a closure sees, [`Backend`] opens an index in a folder. The crate brings a
 //! [`memory`] backend and, behind the feature `conformance`, the suite that every backend must pass.
 //!

@@ -83,11 +83,11 @@ pub struct ExportOptions {
     pub referrers: bool,
     /// Of an index, the manifest for this platform alone; other images must be of it.
     pub platform: Option<PlatformSpec>,
-    /// What who gets the images has already: these blobs are left away, but for manifests and indexes, which say what is
-    /// to be there. Other stores, and Docker, want all.
+    /// Blobs that the recipient already has, to be left out. Manifests and indexes are always written. Must be empty for
+    /// another store and for [`Form::Docker`].
     pub exclude: HashSet<Digest>,
-    /// Whether blobs that a destination's folder has already are hashed, and not only their sizes looked at. What goes into
-    /// an archive always is.
+    /// Whether blobs are hashed that are copied into a folder or are already there (else only sizes are compared). What
+    /// goes into an archive always is.
     pub verify: bool,
     /// Whether all is made durable before the export returns.
     pub sync: bool,

@@ -33,7 +33,7 @@ pub(crate) struct Export {
     /// Leave away what is about the images: signatures, SBOMs
     #[arg(long)]
     pub(crate) no_referrers: bool,
-    /// Hash the blobs that a destination's folder has already; what goes into an archive always is
+    /// Hash what goes into a folder, and what is there already; into an archive that is always done
     #[arg(long)]
     pub(crate) verify: bool,
     /// Make all durable before returning

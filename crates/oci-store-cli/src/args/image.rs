@@ -22,13 +22,13 @@ pub(crate) struct Import {
     /// Of an index, the manifest for this platform alone; of several entries with one name, that of this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<PlatformSpec>,
-    /// Leave away what is about the image: signatures, SBOMs
+    /// Leave out referrers: signatures, SBOMs
     #[arg(long)]
     pub(crate) no_referrers: bool,
     /// Take an image that lacks blobs; its ref records it
     #[arg(long)]
     pub(crate) allow_incomplete: bool,
-    /// How blobs come out of a layout's folder
+    /// How to take blobs from a layout's folder
     #[arg(long, value_name = "HOW", value_enum, default_value_t = How::Auto)]
     pub(crate) link: How,
     /// Remove what was taken from the layout's folder when all is in the store: its entries in index.json, and the blobs

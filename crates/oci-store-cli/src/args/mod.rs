@@ -45,13 +45,13 @@ pub(crate) struct Global {
     /// The store's folder [default: $OCI_STORE_PATH, or $XDG_DATA_HOME/oci-store, or ~/.local/share/oci-store]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) store_path: Option<PathBuf>,
-    /// The index of a store that is made; one that is there knows its own
+    /// The index of a new store; an existing one records its own
     #[arg(long, global = true, value_name = "lmdb|sqlite", value_parser = INDEXES, hide_possible_values = true)]
     pub(crate) index: Option<String>,
-    /// Make an absent store one that the folder's group may use too
+    /// Let the folder's group use the store, if this creates it
     #[arg(long, global = true)]
     pub(crate) shared: bool,
-    /// How to print
+    /// Output format
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
     /// Wait for locks no longer than this (30s, 5m); by default without limit
@@ -60,7 +60,7 @@ pub(crate) struct Global {
     /// Use a store on a network filesystem, which this machine alone may use then
     #[arg(long, global = true, env = "OCI_STORE_ALLOW_NETWORK_FILESYSTEM", value_parser = FalseyValueParser::new())]
     pub(crate) allow_network_filesystem: bool,
-    /// Print names alone, refs or digests, a line each; show no progress
+    /// Print only names (refs or digests), one per line; no progress
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Tell more of what is done; twice: all
@@ -149,7 +149,7 @@ pub(crate) enum Command {
         #[arg(add = ArgValueCompleter::new(complete::images))]
         image: Option<String>,
     },
-    /// Take back a pin
+    /// Remove a pin
     Unpin {
         /// A ref, a digest, or the beginning of one
         #[arg(add = ArgValueCompleter::new(complete::images))]
@@ -201,11 +201,11 @@ pub(crate) enum Command {
     Blobs(Blobs),
     /// Show an image as a tree: what it consists of, and what is about it
     Tree(Tree),
-    /// List what is about an image: signatures, SBOMs, whatever names it as its subject
+    /// List an image's referrers: signatures, SBOMs, whatever names it as its subject
     Referrers(Referrers),
     /// Show in what two images differ: blobs, layers, configs
     Diff(Differ),
-    /// Find refs by what their images are
+    /// Find refs by properties of their images
     Find(Find),
     /// Show what keeps a blob: every path to it from a ref, a pin or a lease (exit code 6: nothing does)
     Why(Why),
