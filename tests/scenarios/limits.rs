@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use crate::common::layout::Builder;
 use crate::common::other::Other;
 use crate::common::{Ran, World, over_each_index};
 
@@ -87,6 +88,13 @@ fn few_descriptors_are_an_error_or_enough(world: &World) {
         work_under(world, limit);
     }
     assert_all_worked(&work_under(world, "-n 20"), "-n 20");
+    // Large enough that two imports share the work of copying them.
+    let mut many = Builder::new(world.path("many"));
+    let layers: Vec<Vec<u8>> = (0..24).map(|n| vec![n; 1 << 20]).collect();
+    let image = many.image(&layers.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    many.add(image, Some("many"));
+    limited(world, "-n 20", "import --all many").ok();
+    world.ok("check --read-data");
 }
 
 fn little_address_space_is_an_error_or_enough(world: &World) {

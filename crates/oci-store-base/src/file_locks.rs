@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use nix::errno::Errno;
-use nix::fcntl::FcntlArg;
 use oci_store_cas::{Access, Digest, check_batch_name};
 
+use crate::claims::Claims;
 use crate::config::TEMPORARY;
 use crate::flock::{flock, try_flock};
-use crate::locks::{DeadLease, Guard, Lease, LeaseHold, LeaseInfo, Lock, Locks, Mode, Nobody, Wait};
+use crate::locks::{DeadLease, Guard, Lease, LeaseHold, LeaseInfo, Lock, Locks, Mode, Wait};
 use crate::{Error, Result};
 
 /// The file in whose bytes claims are.
@@ -25,13 +24,14 @@ pub struct FileLocks {
     locks: PathBuf,
     leases: PathBuf,
     access: Access,
+    claims: Claims,
 }
 
 impl FileLocks {
     /// Locks under `locks` and leases under `leases`, both of which exist.
     #[must_use]
     pub fn new(locks: PathBuf, leases: PathBuf, access: Access) -> Self {
-        Self { locks, leases, access }
+        Self { claims: Claims::new(locks.join(CLAIMS), access), locks, leases, access }
     }
 
     /// Opens the files of leases one after the other, those that are being made too.
@@ -70,28 +70,8 @@ impl Locks for FileLocks {
         Ok(Box::new(FileGuard { _file: file }))
     }
 
-    /// One byte of a file that is empty, at a place of the blob's: there may be any number of claims, and nothing is left
-    /// of them. The lock is the open file's, as flock is: it keeps threads of one process from each other too.
     fn claim(&self, digest: &Digest) -> Result<Option<Box<dyn Guard>>> {
-        let path = self.locks.join(CLAIMS);
-        let file = open_or_create(&path, self.access)?;
-        // As many bytes of the hash as leave the place positive.
-        let bytes = digest.raw().iter().take(size_of::<nix::libc::off_t>() - 1);
-        let place = bytes.fold(0, |place, byte| place << 8 | nix::libc::off_t::from(*byte));
-        let lock = nix::libc::flock {
-            l_type: nix::libc::F_WRLCK as nix::libc::c_short,
-            l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
-            l_start: place,
-            l_len: 1,
-            l_pid: 0,
-        };
-        match nix::fcntl::fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
-            Ok(_) => Ok(Some(Box::new(FileGuard { _file: file }))),
-            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-            // No such locks here, or no more of them: then the work may be done twice.
-            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::ENOLCK) => Ok(Some(Box::new(Nobody))),
-            Err(error) => Err(Error::io(path)(error.into())),
-        }
+        self.claims.claim(digest)
     }
 
     fn lease(&self, purpose: &str) -> Result<Box<dyn LeaseHold>> {
@@ -261,7 +241,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn open_or_create(path: &Path, access: Access) -> Result<File> {
+pub(crate) fn open_or_create(path: &Path, access: Access) -> Result<File> {
     let open = || OpenOptions::new().read(true).write(true).open(path);
     match open() {
         Err(error) if error.kind() == ErrorKind::NotFound => {}

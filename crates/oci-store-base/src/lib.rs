@@ -13,6 +13,7 @@
 //! No index is named here: [`OpenOptions`] takes the [`Backend`](oci_store_index::Backend)s that there are.
 
 mod blobs;
+mod claims;
 mod collect;
 mod config;
 mod convert;

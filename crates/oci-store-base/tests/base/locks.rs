@@ -1,10 +1,11 @@
 //! Locks: how long one waits for them.
 
+use std::fs;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use oci_store_base::{Error, FileLocks, Guard, Lease, LeaseHold, Lock, Locks, Mode, Result, Space, Wait};
-use oci_store_cas::Access;
+use oci_store_cas::{Access, Digest};
 
 use crate::child::{Here, Process, say, wait};
 use crate::common::{any, benches, collect, digest, disk_benches, failure, loose, read, settle};
@@ -122,4 +123,26 @@ fn the_one_who_wants_the_store_alone_is_not_starved() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(took < Duration::from_secs(10), "{took:?}");
     });
+}
+
+/// Two that open the locks meet each other, also in one process; each claims as much as it likes by one open file.
+#[test]
+fn claims_exclude_each_other_and_are_one_open_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || FileLocks::new(folder.path().to_owned(), folder.path().to_owned(), Access::Private);
+    let (one, other) = (open(), open());
+    let digests: Vec<Digest> = (0..2000).map(|n: u32| digest(&n.to_le_bytes())).collect();
+    let claim = |locks: &FileLocks, digest| locks.claim(digest).unwrap();
+    let mut held: Vec<_> = digests.iter().map(|digest| claim(&one, digest).unwrap()).collect();
+    assert!(digests.iter().all(|digest| claim(&one, digest).is_none() && claim(&other, digest).is_none()));
+    let file = folder.path().join("claims");
+    let open_files = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    assert_eq!(open_files.filter(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == file)).count(), 1);
+    // What one lets go, and no more, the other may have.
+    drop(held.swap_remove(0));
+    let given = claim(&other, &digests[0]).unwrap();
+    assert!(claim(&one, &digests[0]).is_none() && claim(&other, &digests[1]).is_none());
+    drop((given, held));
+    assert!(digests.iter().all(|digest| claim(&one, digest).is_some()));
+    assert_eq!(fs::metadata(file).unwrap().len(), 0);
 }
