@@ -85,7 +85,7 @@ impl Store {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
-        options.check(source)?;
+        let origin = options.check(source)?;
         self.refresh()?;
         let mut run = Run::default();
         let imported = self.import_selected(source, selection, options, GROUP, &mut |wanted| {
@@ -93,17 +93,17 @@ impl Store {
             let intake = Intake::new(self, source, progress, &lease, false).with(options);
             self.import_group(intake, wanted, options, &mut run)
         });
-        let (LinkMode::Move, Some(layout)) = (options.link, source.as_layout()) else { return imported };
+        let (Some(origin), Some(layout)) = (origin, source.as_layout()) else { return imported };
         let imported = match imported {
             Ok(imported) => imported,
             Err(error) => {
-                if let Err(error) = moving::keep(self, layout, &run.taken) {
+                if let Err(error) = moving::keep(self, &origin, &run.taken) {
                     tracing::warn!("{}: store and source still have files in common: {error}", source.origin());
                 }
                 return Err(error);
             }
         };
-        match moving::remove(self, layout, &run.taken) {
+        match moving::remove(self, layout, &origin, &run.taken) {
             Ok(()) => Ok(imported),
             Err(error) => Err(Error::NotRemoved { imported, origin: source.origin(), error: Box::new(error) }),
         }

@@ -3,8 +3,9 @@
 use oci_store_base::LinkMode;
 
 use crate::import::ref_for;
+use crate::moving::Origin;
 use crate::source::{ImageSource, PlatformSpec, pick};
-use crate::{Error, Result, Selection, Source, Stream, moving};
+use crate::{Error, Result, Selection, Source, Stream};
 
 /// How to import.
 #[derive(Clone, Debug)]
@@ -19,7 +20,8 @@ pub struct ImportOptions {
     ///
     /// With [`LinkMode::Move`], what was taken is removed there once all of the import is durable in the store: the entries
     /// of `index.json` that were imported, with what is about them, and the blobs that nothing left there refers to. If
-    /// any image fails, nothing is removed. What stays there is never a hard link of the store's, but after a kill.
+    /// any image fails, nothing is removed; nor if a folder of the source was exchanged for another meanwhile. What stays there
+    /// is never a hard link of the store's, but after a kill or such an exchange.
     pub link: LinkMode,
     /// Whether to go on with what imports that died have staged of blobs, as long as no gc has removed it. What is there is
     /// hashed, and of the source only the rest is read; if the whole is not the blob, all of it.
@@ -45,7 +47,7 @@ impl ImportOptions {
     /// [`Error::NotForThis`].
     pub fn check_source(&self, source: &Source<'_>) -> Result<()> {
         match source {
-            Source::InPlace(source) => self.check(&**source),
+            Source::InPlace(source) => self.check(&**source).map(drop),
             Source::Stream(stream) => self.check_stream(stream),
         }
     }
@@ -65,7 +67,8 @@ impl ImportOptions {
         }
     }
 
-    pub(crate) fn check(&self, source: &dyn ImageSource) -> Result<()> {
+    /// The same for what can be read again; returns whence things are moved, if they are.
+    pub(crate) fn check(&self, source: &dyn ImageSource) -> Result<Option<Origin>> {
         if self.resume && matches!(self.link, LinkMode::Reflink | LinkMode::Hardlink) {
             return Err(Error::NotForThis { origin: source.origin(), why: NO_COPY });
         }
@@ -73,9 +76,9 @@ impl ImportOptions {
             return Err(Error::NotForThis { origin: source.origin(), why: NO_PART });
         }
         match (self.link, source.as_layout()) {
-            (LinkMode::Move, Some(layout)) => moving::check(layout),
+            (LinkMode::Move, Some(layout)) => Origin::open(layout).map(Some),
             (link, None) if link.shares() => Err(Error::NotForThis { origin: source.origin(), why: NO_FILES }),
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Image layouts in a folder, as a source: version 1 (image-spec, *Image Layout*), and the form of 2016, with
 //! `refs/NAME` and `blobs/ALGORITHM-HEX`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oci_store_cas::{Access, Cas, Digest, folder::FolderCas};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use crate::index_json::{IndexJson, check_version};
@@ -195,16 +196,18 @@ fn check_folder(folder: &Path) -> Result<()> {
 
 /// Opens a file that is really one: no link, FIFO, device or folder in its place, and without waiting for one.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    open_regular_at(CWD, path)
+}
+
+/// The same in an open folder.
+pub(crate) fn open_regular_at(folder: impl AsFd, path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let not_regular = || io::Error::new(ErrorKind::InvalidData, "is not a regular file");
-    match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+    match openat(folder, path, flags, Mode::empty()).map(File::from) {
         Ok(file) if file.metadata()?.is_file() => Ok(file),
-        Ok(_) => Err(not_regular()),
         // What opening a symlink or a socket says.
-        Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::LOOP | Errno::NXIO) => Err(not_regular()),
-            _ => Err(error),
-        },
+        Ok(_) | Err(Errno::LOOP | Errno::NXIO) => Err(not_regular()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -4,26 +4,24 @@
 //! what it does not list any more is in the store. What stays is the layout's alone: where store and layout have one file,
 //! by a hard link, the layout gets a copy.
 
+mod origin;
+
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use oci_store_base::{LeaseGuard, OWN_FOLDER};
-use oci_store_cas::{Access as Shared, Blob, Cas, Digest};
-use rustix::fs::{Access, access};
+use oci_store_base::LeaseGuard;
+use oci_store_cas::{Access as Shared, Digest};
 
-use crate::destination::sync_folder;
+pub(crate) use origin::Origin;
+
 use crate::document::{Child, Role, children};
 use crate::index_json::IndexJson;
 use crate::intake::Image;
-use crate::into_folder::lock_folder;
-use crate::layout::read_small;
 use crate::limits::Most;
 use crate::media_type::is_document;
 use crate::source::{ImageSource, read_document};
-use crate::temporary::Temporary;
 use crate::{Descriptor, Error, Layout, Result, Store};
 
 /// What was taken out of a source.
@@ -56,125 +54,72 @@ fn name_and_digest(entry: &Descriptor) -> (Option<String>, Digest) {
     (entry.ref_name().map(str::to_owned), entry.digest.clone())
 }
 
-/// Whether something can be moved out of a layout, before any of it is read.
-pub(crate) fn check(layout: &Layout) -> Result<()> {
-    let folder = layout.folder();
-    let refused = |why| Error::NotForThis { origin: layout.origin(), why };
-    if !layout.is_v1() {
-        return Err(refused("--move does not know its form, that of 2016: import it without"));
-    }
-    check_no_store(layout)?;
-    // What is removed lies in the folder itself, and nowhere else.
-    let blobs = folder.join("blobs");
-    let below = match fs::read_dir(&blobs) {
-        Ok(below) => below.collect::<Result<Vec<_>, _>>().map_err(Error::io(&blobs))?,
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Error::io(blobs)(error)),
-    };
-    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
-    if is_link(&blobs) || below.iter().any(|entry| is_link(&entry.path())) {
-        return Err(refused("its blobs lie elsewhere, behind a symlink: --move removes nothing there"));
-    }
-    let algorithms = below.iter().map(fs::DirEntry::path).filter(|path| path.is_dir());
-    for path in [folder.to_owned()].into_iter().chain(algorithms) {
-        access(&path, Access::WRITE_OK).map_err(|error| Error::io(path)(error.into()))?;
-    }
-    Ok(())
-}
-
-fn check_no_store(layout: &Layout) -> Result<()> {
-    match fs::symlink_metadata(layout.folder().join(OWN_FOLDER)) {
-        Ok(_) => Err(Error::NotForThis {
-            origin: layout.origin(),
-            why: "is a store, or was one, and --move takes nothing out of stores: export from it",
-        }),
-        Err(_) => Ok(()),
-    }
-}
-
 /// Removes what was taken: the entries, with what is about them and came along, as long as nothing left is what that is
 /// about; and the blobs that nothing left refers to. Of what can't be read nobody knows what it refers to: then no blob
 /// is removed. Nothing is removed of which the store has no good copy. Idempotent.
-pub(crate) fn remove(store: &Store, layout: &Layout, taken: &Taken) -> Result<()> {
-    let Some(blobs) = layout.blobs() else { return Ok(()) };
-    let folder = layout.folder();
-    let _alone = lock_folder(folder)?;
-    // It may have become one meanwhile.
-    check_no_store(layout)?;
-    let path = folder.join("index.json");
-    let mut index =
-        IndexJson::parse(&path, &read_small(&path, Most::index_json(layout.limits().index_json))?, layout.limits())?;
+pub(crate) fn remove(store: &Store, layout: &Layout, origin: &Origin, taken: &Taken) -> Result<()> {
+    origin.lock()?;
+    origin.check_same()?;
+    let (path, bytes, was) = origin.index_json(Most::index_json(layout.limits().index_json))?;
+    let mut index = IndexJson::parse(&path, &bytes, layout.limits())?;
     let before = index.manifests.len();
     let mut left = Left { layout, seen: HashSet::new(), digests: HashSet::new(), is_unsure: false };
     index.manifests = left.entries(index.manifests, taken);
     let stays = |digest: &&Digest| left.is_unsure || left.digests.contains(*digest);
     let (stay, go): (Vec<&Digest>, Vec<&Digest>) = taken.blobs.iter().partition(stays);
     for digest in &go {
-        check_copy(store, blobs, digest, taken)?;
+        check_copy(store, origin, digest, taken)?;
     }
     if index.manifests.len() < before {
         let text = serde_json::to_vec(&index).map_err(|error| Error::document(path.display(), error))?;
-        let was = fs::metadata(&path).map_err(Error::io(&path))?;
-        Temporary::make(folder)?.replace(folder, "index.json", &text, true)?;
-        like(&path, &was)?;
+        origin.replace_index_json(&text, &was)?;
     }
     // Also if it was so already: whoever wrote it may have been stopped before this.
-    sync_folder(folder)?;
+    origin.sync()?;
     let mut failed = Ok(());
     for digest in go {
         // An image may lack what is to be had elsewhere.
         if store.base().has(digest)? {
-            if let Some((file, _)) = shared(store, blobs, digest)? {
+            if let Some((file, _)) = shared(store, origin, digest)? {
                 own(store, &file, 2);
             }
             // One that can't be removed keeps no other there.
-            if let Err(error) = blobs.delete(digest) {
-                failed = Err(error.into());
+            if let Err(error) = origin.remove(digest) {
+                failed = Err(error);
             }
         }
     }
-    part(store, layout, stay)?;
+    part(store, origin, stay)?;
     failed
 }
 
 /// After an import that failed in part: nothing is removed, and each has its own.
-pub(crate) fn keep(store: &Store, layout: &Layout, taken: &Taken) -> Result<()> {
-    let _alone = lock_folder(layout.folder())?;
-    part(store, layout, taken.blobs.iter())
+pub(crate) fn keep(store: &Store, origin: &Origin, taken: &Taken) -> Result<()> {
+    origin.lock()?;
+    part(store, origin, taken.blobs.iter())
 }
 
 /// Gives the layout a copy of what is one file with the store's.
-fn part<'d>(store: &Store, layout: &Layout, digests: impl IntoIterator<Item = &'d Digest>) -> Result<()> {
-    let Some(blobs) = layout.blobs() else { return Ok(()) };
+fn part<'d>(store: &Store, origin: &Origin, digests: impl IntoIterator<Item = &'d Digest>) -> Result<()> {
     for digest in digests {
-        let Some((file, was)) = shared(store, blobs, digest)?.filter(|(_, meta)| meta.nlink() > 1) else { continue };
-        let target = layout.folder().join("blobs").join(digest.algorithm()).join(digest.encoded());
-        let temporary = Temporary::make(layout.folder())?;
-        let path = temporary.path.join(digest.encoded());
-        let mut copy = File::create(&path).map_err(Error::io(&path))?;
-        if rustix::fs::ioctl_ficlone(&copy, &file).is_err() {
-            io::copy(&mut &file, &mut copy).map_err(Error::io(&path))?;
-        }
-        copy.sync_all().map_err(Error::io(&path))?;
-        like(&path, &was)?;
-        fs::rename(&path, &target).map_err(Error::io(target))?;
+        let Some((file, was)) = shared(store, origin, digest)?.filter(|(_, meta)| meta.nlink() > 1) else { continue };
+        origin.replace_blob(digest, &was, &mut |mut copy| {
+            if rustix::fs::ioctl_ficlone(copy, &file).is_err() {
+                io::copy(&mut &file, &mut copy)?;
+            }
+            Ok(())
+        })?;
         own(store, &file, 1);
     }
     Ok(())
 }
 
-/// Gives a file the mode and the owner of the one in whose place it comes, as far as we may.
-fn like(path: &Path, was: &Metadata) -> Result<()> {
-    let _ = chown(path, Some(was.uid()), Some(was.gid()));
-    fs::set_permissions(path, was.permissions()).map_err(Error::io(path))
-}
-
 /// That the store has a good copy of what is to be removed. What it had before may have rotted.
-fn check_copy(store: &Store, blobs: &dyn Cas, digest: &Digest, taken: &Taken) -> Result<()> {
+fn check_copy(store: &Store, origin: &Origin, digest: &Digest, taken: &Taken) -> Result<()> {
     if !store.base().has(digest)? {
         return Ok(());
     }
-    let why = match shared(store, blobs, digest)? {
+    let why = match shared(store, origin, digest)? {
         Some((_, meta)) if meta.nlink() < 2 => "it is the store's own, and would be gone from both",
         Some(_) => return Ok(()),
         None if taken.fresh.contains(digest) || store.base().check_blob(digest, &mut |_| Ok(()))? => return Ok(()),
@@ -184,13 +129,15 @@ fn check_copy(store: &Store, blobs: &dyn Cas, digest: &Digest, taken: &Taken) ->
 }
 
 /// The store's file of a blob, if the layout's is the same.
-fn shared(store: &Store, blobs: &dyn Cas, digest: &Digest) -> Result<Option<(File, Metadata)>> {
-    let (Some(here), Some(there)) = (store.base().cas().open(digest)?, blobs.open(digest)?) else { return Ok(None) };
-    let meta = |blob: &dyn Blob| blob.as_file().map(File::metadata).and_then(Result::ok);
-    let (Some(file), Some(a), Some(b)) = (here.as_file(), meta(&*here), meta(&*there)) else { return Ok(None) };
-    let is_same = (a.dev(), a.ino()) == (b.dev(), b.ino());
-    let file = file.try_clone().map_err(Error::io(digest.to_string()))?;
-    Ok(is_same.then_some((file, a)))
+fn shared(store: &Store, origin: &Origin, digest: &Digest) -> Result<Option<(File, Metadata)>> {
+    let Some(here) = store.base().cas().open(digest)? else { return Ok(None) };
+    let Some(file) = here.as_file() else { return Ok(None) };
+    let io = |error| Error::io(digest.to_string())(error);
+    let meta = file.metadata().map_err(io)?;
+    if !origin.has(digest, &meta) {
+        return Ok(None);
+    }
+    Ok(Some((file.try_clone().map_err(io)?, meta)))
 }
 
 /// Makes a file of the store's that was somebody else's read-only, as blobs are, if `names` are all the names that it has.

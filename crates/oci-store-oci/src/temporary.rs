@@ -1,10 +1,12 @@
 //! A folder in a layout for what is not whole yet: of an export into it, or of a move out of it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::retry_on_intr;
 
 use crate::{Error, Result};
@@ -15,18 +17,26 @@ pub(crate) const TEMPORARY: &str = ".oci-store-export-";
 /// Such a folder. It is locked as long as its export lives, so that the next one knows which are left by the dead.
 pub(crate) struct Temporary {
     pub(crate) path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl AsFd for Temporary {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
 }
 
 impl Temporary {
     pub(crate) fn make(to: &Path) -> Result<Self> {
         Self::remove_dead(to);
         let folder = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(to).map_err(Error::io(to))?;
-        let lock = File::open(folder.path()).map_err(Error::io(folder.path()))?;
+        let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+        let lock = OpenOptions::new().read(true).custom_flags(flags).open(folder.path());
+        let lock = lock.map_err(Error::io(folder.path()))?;
         // Waits: another export may be looking at this very moment whether it is one of the dead.
         let locked = retry_on_intr(|| flock(&lock, FlockOperation::LockShared));
         locked.map_err(io::Error::from).map_err(Error::io(to))?;
-        Ok(Self { path: folder.keep(), _lock: lock })
+        Ok(Self { path: folder.keep(), lock })
     }
 
     /// Writes a file of the layout `to` anew, atomically; with `sync`, its content is durable before it is seen.

@@ -30,6 +30,8 @@ mod layouts;
 mod maintain;
 #[path = "oci/model.rs"]
 mod model;
+#[path = "oci/moving.rs"]
+mod moving;
 #[path = "oci/names.rs"]
 mod names;
 #[path = "oci/projection.rs"]
