@@ -50,12 +50,12 @@ fn find(source: &dyn ImageSource) -> Result<HashMap<Digest, Vec<Descriptor>>> {
     let mut subjects = subjects.into_inner().unwrap_or_else(PoisonError::into_inner);
     subjects.sort();
     let mut found: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
+    let mut known = HashSet::new();
     for (at, subject) in subjects {
-        let list = found.entry(subject).or_default();
         if let Some(candidate) = candidates.get(at)
-            && !list.iter().any(|known| known.digest == candidate.digest)
+            && known.insert((subject.clone(), &candidate.digest))
         {
-            list.push(candidate.clone());
+            found.entry(subject).or_default().push(candidate.clone());
         }
     }
     Ok(found)
