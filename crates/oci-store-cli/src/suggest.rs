@@ -22,6 +22,7 @@ pub(crate) fn next(context: &Context, error: &Error) -> Option<String> {
         Error::Base(base::Error::Ambiguous { .. }) => "give more digits",
         Error::OverLimit { limit: Limit::Manifest, .. } => "`import --max-manifest` lets in more, up to 64 MiB",
         Error::OverLimit { limit: Limit::IndexJson, .. } => "`import --max-index` lets in more, up to 1 GiB",
+        Error::OverLimit { limit: Limit::Descriptors, .. } => "`import --max-descriptors` lets in more",
         Error::RefConflict(_) => "`inspect` shows what it names",
         error if error.is_no_space() && is_of_store(context, error) => "`rm` and `gc` make room",
         _ => return None,

@@ -207,6 +207,10 @@ impl ImageSource for Archive {
     fn max_manifest(&self) -> u64 {
         self.limits.manifest
     }
+
+    fn max_descriptors(&self) -> u64 {
+        self.limits.descriptors
+    }
 }
 
 /// The files of an archive that is read in place. A layer that is not compressed is the blob that its diff_id names, so

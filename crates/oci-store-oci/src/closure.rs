@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use oci_store_base::{Link, View};
 use oci_store_cas::Digest;
@@ -18,8 +19,9 @@ pub struct Missing {
     pub digest: Digest,
     /// What it is to the last of the path.
     pub role: Option<Role>,
-    /// From the image down to what names the missing blob; empty if the image itself is missing.
-    pub path: Vec<Digest>,
+    /// From the image down to what names the missing blob; empty if the image itself is missing. Shared, as one document may
+    /// name very many.
+    pub path: Arc<[Digest]>,
 }
 
 impl fmt::Display for Missing {
@@ -51,7 +53,7 @@ pub(crate) struct Closure {
 }
 
 impl Closure {
-    pub(crate) fn path_to(&self, member: Option<usize>) -> Vec<Digest> {
+    pub(crate) fn path_to(&self, member: Option<usize>) -> Arc<[Digest]> {
         let mut path = Vec::new();
         let mut at = member.and_then(|at| self.members.get(at));
         while let Some(member) = at {
@@ -59,7 +61,7 @@ impl Closure {
             at = member.parent.and_then(|(parent, _)| self.members.get(parent));
         }
         path.reverse();
-        path
+        path.into()
     }
 }
 

@@ -5,10 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use oci_store_base::{Guard, NewBlob};
-use oci_store_cas::Digest;
 use oci_store_cas::threads::side_by_side;
 
-use crate::intake::{Bytes, Intake, State};
+use crate::intake::{At, Blob, Bytes, Intake, State};
 use crate::progress::passed;
 use crate::source::{Content, check_size};
 use crate::{Descriptor, Result};
@@ -33,14 +32,16 @@ impl<'i> Intake<'i> {
     pub(crate) fn copy(&mut self) -> Result<()> {
         let wanted = self.wanted();
         if self.resume {
-            self.lease.take_over(wanted.iter().map(|blob| (blob.digest.clone(), blob.size)))?;
+            let blobs = wanted.iter().filter_map(|at| self.blobs.get(*at));
+            self.lease.take_over(blobs.map(|blob| (blob.digest.clone(), blob.size)))?;
         }
         let left = self.copy_all(wanted, &|this, wanted| this.copy_unless_claimed(wanted))?;
         if left.is_empty() {
             return Ok(());
         }
         tracing::debug!("{} blobs are being copied by others", left.len());
-        let here: Vec<NewBlob> = self.claims.keys().filter_map(|digest| self.new_blob(digest)).collect();
+        let here = self.claims.values().filter_map(|(at, _)| self.blobs.get(*at));
+        let here: Vec<NewBlob> = here.filter(|blob| blob.state == State::Here).map(Blob::new_blob).collect();
         if !here.is_empty() {
             match self.lease.publish(&here, |_| Ok(())) {
                 // What is gone is fetched again when the images are published.
@@ -52,33 +53,27 @@ impl<'i> Intake<'i> {
         self.copy_all(left, &|this, wanted| this.copy_after_others(wanted).map(Some)).map(drop)
     }
 
-    fn new_blob(&self, digest: &Digest) -> Option<NewBlob> {
-        let blob = self.blobs.values().find(|blob| blob.descriptor.digest == *digest && blob.state == State::Here)?;
-        let Descriptor { digest, size, media_type, .. } = blob.descriptor.clone();
-        Some(NewBlob { digest, size, media_type })
-    }
-
     /// The largest first, so that no thread is left alone with one at the end.
-    fn wanted(&self) -> Vec<Descriptor> {
-        let wanted = self.blobs.values().filter(|blob| blob.state == State::Wanted);
-        let mut wanted: Vec<Descriptor> = wanted.map(|blob| blob.descriptor.clone()).collect();
-        wanted.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
-        wanted
+    fn wanted(&self) -> Vec<At> {
+        let mut wanted: Vec<(At, &Blob)> = self.blobs.iter().filter(|(_, blob)| blob.state == State::Wanted).collect();
+        wanted.sort_by(|(_, a), (_, b)| b.size.cmp(&a.size).then_with(|| a.digest.cmp(&b.digest)));
+        wanted.into_iter().map(|(at, _)| at).collect()
     }
 
     /// Brings each of `wanted` to its state by `copy`; returns those that it left, for which it said `None`.
-    fn copy_all(&mut self, wanted: Vec<Descriptor>, copy: &Copy<'_, 'i>) -> Result<Vec<Descriptor>> {
+    fn copy_all(&mut self, wanted: Vec<At>, copy: &Copy<'_, 'i>) -> Result<Vec<At>> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
         let next = AtomicUsize::new(0);
         let outcomes = Mutex::new(Vec::new());
         let stopped = Mutex::new(None);
         let this = &*self;
         let work = || {
-            while let Some(descriptor) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some(at) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some(descriptor) = this.blobs.get(*at).map(Blob::descriptor) else { continue };
                 if this.progress.cancelled() || stopped.lock().is_ok_and(|stopped| stopped.is_some()) {
                     return;
                 }
-                let outcome = match copy(this, descriptor).map_err(|error| this.blame(error)) {
+                let outcome = match copy(this, &descriptor).map_err(|error| this.blame(error)) {
                     Ok(outcome) => outcome,
                     Err(error) if error.hinders_all() => {
                         stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -86,7 +81,7 @@ impl<'i> Intake<'i> {
                     }
                     Err(error) => Some((State::Failed(error.to_string()), None)),
                 };
-                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((descriptor.clone(), outcome));
+                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((*at, outcome));
             }
         };
         side_by_side(threads, work);
@@ -97,17 +92,15 @@ impl<'i> Intake<'i> {
             return Err(error);
         }
         let mut left = Vec::new();
-        for (descriptor, outcome) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (at, outcome) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let Some((state, claim)) = outcome else {
-                left.push(descriptor);
+                left.push(at);
                 continue;
             };
-            if let Some(claim) = claim {
-                self.claims.insert(descriptor.digest.clone(), claim);
+            if let (Some(claim), Some(blob)) = (claim, self.blobs.get(at)) {
+                self.claims.insert(blob.digest.clone(), (at, claim));
             }
-            if let Some(blob) = self.blobs.get_mut(&(descriptor.digest, descriptor.size)) {
-                blob.state = state;
-            }
+            self.set(at, state);
         }
         Ok(left)
     }

@@ -2,6 +2,7 @@
 
 use oci_store_base::{Edge, Link};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::media_type::{self, is_document, is_index};
 use crate::{Descriptor, Error, Result};
@@ -75,35 +76,47 @@ pub struct Child {
 }
 
 impl Child {
+    fn new(descriptor: Descriptor, role: Role) -> Self {
+        let link = match role {
+            Role::Subject => Link::Follows,
+            _ if descriptor.is_elsewhere() => Link::Uses,
+            _ => Link::Needs,
+        };
+        Self { descriptor, role, link }
+    }
+
     pub(crate) fn edge(&self) -> Edge {
         Edge { child: self.descriptor.digest.clone(), role: self.role.code(), link: self.link }
     }
 }
 
-/// All fields of all documents that point at something.
+/// All fields of all documents that point at something. Descriptors are read one by one: in memory they are much larger than
+/// as text, and there may be very many.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct Document<'d> {
     media_type: Option<String>,
-    #[serde(default, deserialize_with = "list")]
-    manifests: Option<Vec<Descriptor>>,
-    config: Option<Descriptor>,
-    #[serde(default, deserialize_with = "list")]
-    layers: Option<Vec<Descriptor>>,
-    #[serde(default, deserialize_with = "list")]
-    blobs: Option<Vec<Descriptor>>,
-    subject: Option<Descriptor>,
+    #[serde(borrow, default, deserialize_with = "list")]
+    manifests: Option<Vec<&'d RawValue>>,
+    #[serde(borrow)]
+    config: Option<&'d RawValue>,
+    #[serde(borrow, default, deserialize_with = "list")]
+    layers: Option<Vec<&'d RawValue>>,
+    #[serde(borrow, default, deserialize_with = "list")]
+    blobs: Option<Vec<&'d RawValue>>,
+    #[serde(borrow)]
+    subject: Option<&'d RawValue>,
 }
 
 /// A list that is there, be it `null`; where there is none, the field has its default.
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Descriptor>>, D::Error> {
+fn list<'de: 'd, 'd, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<&'d RawValue>>, D::Error> {
     crate::json::list(deserializer).map(Some)
 }
 
 /// The media type of a document that nobody has named yet, by what it says of itself, or by its fields; `None` if it
 /// is none.
 pub(crate) fn media_type_of(bytes: &[u8]) -> Option<String> {
-    let document: Document = crate::json::read(bytes).ok()?;
+    let document: Document<'_> = crate::json::read(bytes).ok()?;
     let by_fields = match (&document.manifests, &document.config, &document.layers) {
         (Some(_), None, None) => Some(media_type::INDEX.to_owned()),
         (None, Some(_), Some(_)) => Some(media_type::MANIFEST.to_owned()),
@@ -122,12 +135,26 @@ pub(crate) fn media_type_of(bytes: &[u8]) -> Option<String> {
 /// [`Error::Document`] if the bytes are not such a document: no JSON, `layers` and `manifests` in one, a
 /// `mediaType` other than the descriptor's, a descriptor in it that is none.
 pub fn children(descriptor: &Descriptor, bytes: &[u8]) -> Result<Vec<Child>> {
+    let mut children = Vec::new();
+    each_child(descriptor, bytes, &mut |child| {
+        children.push(child);
+        Ok(())
+    })?;
+    Ok(children)
+}
+
+/// The same, one by one. After an error, what was visited before it does not count.
+pub(crate) fn each_child(
+    descriptor: &Descriptor,
+    bytes: &[u8],
+    visit: &mut dyn FnMut(Child) -> Result<()>,
+) -> Result<()> {
     if !is_document(&descriptor.media_type) {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let wrong = |why: &str| Error::document(&descriptor.digest, why);
-    let document: Document = crate::json::read(bytes)
-        .map_err(|error| Error::document(&descriptor.digest, format!("not a manifest or index: {error}")))?;
+    let unread = |error| wrong(&format!("not a manifest or index: {error}"));
+    let document: Document<'_> = crate::json::read(bytes).map_err(unread)?;
     if let Some(inner) = &document.media_type
         && *inner != descriptor.media_type
     {
@@ -145,22 +172,20 @@ pub fn children(descriptor: &Descriptor, bytes: &[u8]) -> Result<Vec<Child>> {
         return Err(wrong("a manifest without config or layers"));
     }
     let lists = [
-        (Role::Manifest, document.manifests.filter(|_| index).unwrap_or_default()),
-        (Role::Config, document.config.filter(|_| !index).into_iter().collect()),
-        (Role::Layer, document.layers.filter(|_| !index).unwrap_or_default()),
-        (Role::Blob, document.blobs.filter(|_| artifact).unwrap_or_default()),
-        (Role::Subject, document.subject.into_iter().collect()),
+        (Role::Manifest, document.manifests.unwrap_or_default(), index),
+        (Role::Config, document.config.into_iter().collect(), !index),
+        (Role::Layer, document.layers.unwrap_or_default(), !index),
+        (Role::Blob, document.blobs.unwrap_or_default(), artifact),
+        (Role::Subject, document.subject.into_iter().collect(), true),
     ];
-    let mut children = Vec::new();
-    for (role, descriptors) in lists {
-        children.extend(descriptors.into_iter().map(|descriptor| {
-            let link = match role {
-                Role::Subject => Link::Follows,
-                _ if descriptor.is_elsewhere() => Link::Uses,
-                _ => Link::Needs,
-            };
-            Child { descriptor, role, link }
-        }));
+    for (role, descriptors, counts) in lists {
+        for text in descriptors {
+            // Also what does not count here is to be right.
+            let child = Child::new(serde_json::from_str(text.get()).map_err(unread)?, role);
+            if counts {
+                visit(child)?;
+            }
+        }
     }
-    Ok(children)
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Import: images from a source into the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use oci_store_base::{Condition, LinkMode};
@@ -41,13 +41,15 @@ pub struct Imported {
     pub incomplete: bool,
 }
 
-/// Images that are published in one transaction.
+/// Images that are published in one transaction, at the most.
 const GROUP: usize = 128;
 
 /// The images that came in, and those that did not, each with its name.
 type Outcome = (Vec<Imported>, Vec<(RefName, Error)>);
-/// Imports a group of images.
-type Group<'g> = dyn FnMut(Vec<(RefName, Descriptor)>) -> Result<Outcome> + 'g;
+/// Images that are still to be imported.
+type Queue = VecDeque<(RefName, Descriptor)>;
+/// Imports a group of images from the front of a queue, one at least.
+type Group<'g> = dyn FnMut(&mut Queue) -> Result<Outcome> + 'g;
 
 /// What the groups of one import share.
 #[derive(Default)]
@@ -128,7 +130,7 @@ impl Store {
         let received = stream.receive(self, &lease, progress)?;
         // What is needed of the lease is seen when all images are known: they are one group.
         self.import_selected(&received, selection, options, usize::MAX, &mut |wanted| {
-            let intake = Intake::new(self, &received, progress, &lease, false);
+            let intake = Intake::new(self, &received, progress, &lease, false).together();
             self.import_group(intake, wanted, options, &mut Run::default())
         })
     }
@@ -170,8 +172,8 @@ impl Store {
         match selection {
             Selection::One { source: from, name } => {
                 let entry = pick(source, *from, options.platform.as_ref())?;
-                let wanted = vec![(ref_for(source, &entry, *name)?, entry.descriptor)];
-                let (imported, mut failed) = group(wanted)?;
+                let mut wanted = Queue::from([(ref_for(source, &entry, *name)?, entry.descriptor)]);
+                let (imported, mut failed) = group(&mut wanted)?;
                 failed.pop().map_or(Ok(imported), |(_, error)| Err(error))
             }
             Selection::All => self.import_all(source, options, most, group),
@@ -203,24 +205,26 @@ impl Store {
             tracing::warn!("{}", no_name(source, &entries));
         }
         for names in named.chunks(most) {
-            let mut wanted = Vec::new();
+            let mut wanted = Queue::new();
             for name in names {
                 let same = by_name.get(name).map(Vec::as_slice).unwrap_or_default();
                 let entry = pick_named(source, same, name, options.platform.as_ref());
                 match entry.and_then(|entry| Ok((ref_for(source, &entry, None)?, entry.descriptor))) {
-                    Ok(entry) => wanted.push(entry),
+                    Ok(entry) => wanted.push_back(entry),
                     Err(error) => failed.push(((*name).clone(), error)),
                 }
             }
-            let (good, bad) = match group(wanted) {
-                // Nothing is wrong with the images: those to come would fail by it as well.
-                Err(error) if total > 1 && error.hinders_all() => {
-                    return Err(Error::Stopped { error: Box::new(error), imported, total });
-                }
-                done => done?,
-            };
-            imported.extend(good);
-            failed.extend(bad.into_iter().map(|(name, error)| (name.to_string(), error)));
+            while !wanted.is_empty() {
+                let (good, bad) = match group(&mut wanted) {
+                    // Nothing is wrong with the images: those to come would fail by it as well.
+                    Err(error) if total > 1 && error.hinders_all() => {
+                        return Err(Error::Stopped { error: Box::new(error), imported, total });
+                    }
+                    done => done?,
+                };
+                imported.extend(good);
+                failed.extend(bad.into_iter().map(|(name, error)| (name.to_string(), error)));
+            }
         }
         match failed.len() {
             0 => Ok(imported),
@@ -232,13 +236,15 @@ impl Store {
     fn import_group(
         &self,
         mut intake: Intake<'_>,
-        wanted: Vec<(RefName, Descriptor)>,
+        wanted: &mut Queue,
         options: &ImportOptions,
         run: &mut Run,
     ) -> Result<Outcome> {
         let mut failed = Vec::new();
         let mut walked: Vec<(RefName, Image)> = Vec::new();
-        for (name, root) in wanted {
+        while !intake.is_full()
+            && let Some((name, root)) = wanted.pop_front()
+        {
             match intake.walk(&root, options.referrers) {
                 Ok(image) => walked.push((name, image)),
                 Err(error) if intake.progress.cancelled() => return Err(error),
@@ -266,7 +272,7 @@ impl Store {
                 return Ok((Vec::new(), failed));
             }
             let images: Vec<&Image> = good.iter().map(|(_, image)| image).collect();
-            images.iter().for_each(|image| run.taken.bring(image, intake.lease));
+            images.iter().for_each(|image| run.taken.bring(image, &intake));
             let published = intake.publish(&images, &mut |txn| {
                 let mut generation = 0;
                 let by = By::new(txn.view(), Operation::Import, run.changes)?;
@@ -292,7 +298,7 @@ impl Store {
                 };
                 self.project(generation).map_err(|error| Error::not_shown(done())(error))?;
                 if options.link == LinkMode::Move {
-                    good.iter().for_each(|(_, image)| run.taken.add(image));
+                    good.iter().for_each(|(_, image)| run.taken.add(image, &intake));
                 }
                 return Ok((good.into_iter().map(|(imported, _)| imported).collect(), failed));
             }

@@ -1,19 +1,23 @@
 //! Taking images in: the walk over what a source has, and the copy of what the store has not. Nothing is visible
 //! until [`publish`](Intake::publish), which is where it is decided.
 
+mod blobs;
+mod publish;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use oci_store_base::{Guard, LeaseGuard, Link, LinkMode, NewBlob, Txn};
+use oci_store_base::{Guard, LeaseGuard, Link, LinkMode};
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
 
-use crate::closure::Missing;
-use crate::document::{Child, MAX_DEPTH, Role, children};
+pub(crate) use blobs::{At, Blob, Blobs, State};
+
+use crate::document::{MAX_DEPTH, Role, each_child};
 use crate::import_options::ImportOptions;
-use crate::media_type::is_document;
+use crate::limits::too_many_descriptors;
+use crate::media_type::document_type;
 use crate::progress::{Progress, passed};
-use crate::refs;
 use crate::source::{Content, ImageSource, read_document};
 use crate::{Descriptor, Error, Result, Store};
 
@@ -28,36 +32,32 @@ pub(crate) struct Intake<'i> {
     link: LinkMode,
     /// Go on with what dead imports have left of blobs.
     pub(crate) resume: bool,
-    documents: HashMap<Key, Arc<Vec<Child>>>,
-    /// By digest and size.
-    pub(crate) blobs: HashMap<(Digest, u64), Blob>,
+    documents: HashMap<Named, Arc<Document>>,
+    pub(crate) blobs: Blobs,
     /// Blobs that this copies, or has copied, and that have no row yet.
-    pub(crate) claims: HashMap<Digest, Box<dyn Guard>>,
+    pub(crate) claims: HashMap<Digest, (At, Box<dyn Guard>)>,
+    /// How many descriptors the images have in all that were walked.
+    descriptors: u64,
+    /// The images count together, and not each by itself, as they can't be taken in groups.
+    together: bool,
 }
 
-pub(crate) struct Blob {
-    pub(crate) descriptor: Descriptor,
-    pub(crate) state: State,
+/// A blob, and as which kind of document it was found, if as one: a leaf to one parent may be a manifest to another.
+type Named = (At, Option<&'static str>);
+
+/// What is kept of a document that was read.
+#[derive(Default)]
+struct Document {
+    children: Vec<Child>,
+    /// How many descriptors it has; long ones count for several.
+    descriptors: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// In the store already, or staged.
-    Here,
-    /// Still to be copied.
-    Wanted,
-    /// The source does not have it either.
-    Absent,
-    /// It could not be copied; why.
-    Failed(String),
-}
-
-/// Digest, media type and size: what a descriptor claims. A wrong size fails the image that claims it, and no
-/// other that has the same blob.
-type Key = (Digest, String, u64);
-
-fn key_of(descriptor: &Descriptor) -> Key {
-    (descriptor.digest.clone(), descriptor.media_type.clone(), descriptor.size)
+/// What a document points at.
+struct Child {
+    named: Named,
+    role: Role,
+    link: Link,
 }
 
 /// The bytes of a blob that is to be staged.
@@ -72,31 +72,15 @@ pub(crate) struct Image {
     members: Vec<Reached>,
     /// Images that are about this one, each walked too.
     pub(crate) referrers: Vec<Descriptor>,
+    descriptors: u64,
 }
 
 /// A blob of an image, and how it was reached.
+#[derive(Clone, Copy)]
 struct Reached {
-    key: Key,
+    named: Named,
     parent: Option<(usize, Role)>,
     link: Link,
-}
-
-impl Image {
-    /// All that it consists of, and all that is about it, and of that.
-    pub(crate) fn digests(&self) -> impl Iterator<Item = &Digest> {
-        self.members.iter().map(|member| &member.key.0)
-    }
-
-    fn path_to(&self, parent: Option<(usize, Role)>) -> Vec<Digest> {
-        let mut path = Vec::new();
-        let mut at = parent.and_then(|(at, _)| self.members.get(at));
-        while let Some(member) = at {
-            path.push(member.key.0.clone());
-            at = member.parent.and_then(|(at, _)| self.members.get(at));
-        }
-        path.reverse();
-        path
-    }
 }
 
 impl<'i> Intake<'i> {
@@ -107,8 +91,9 @@ impl<'i> Intake<'i> {
         lease: &'i LeaseGuard,
         in_place: bool,
     ) -> Self {
-        let (documents, blobs, claims) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { store, source, progress, lease, in_place, link: LinkMode::Auto, resume: false, documents, blobs, claims }
+        let (documents, blobs, claims) = (HashMap::new(), Blobs::default(), HashMap::new());
+        let (link, resume, descriptors, together) = (LinkMode::Auto, false, 0, false);
+        Self { store, source, progress, lease, in_place, link, resume, documents, blobs, claims, descriptors, together }
     }
 
     /// With how blobs are to be taken.
@@ -116,23 +101,31 @@ impl<'i> Intake<'i> {
         Self { link: options.link, resume: options.resume, ..self }
     }
 
+    /// With one limit for all images.
+    pub(crate) fn together(self) -> Self {
+        Self { together: true, ..self }
+    }
+
+    /// Whether it has enough images to be published: they are in memory until then.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.together && self.descriptors >= FULL
+    }
+
     /// Finds all that `root` reaches, and with `referrers` all that is about it, transitively.
     pub(crate) fn walk(&mut self, root: &Descriptor, referrers: bool) -> Result<Image> {
-        let mut image = Image { root: root.clone(), members: Vec::new(), referrers: Vec::new() };
+        let mut image = Image { root: root.clone(), members: Vec::new(), referrers: Vec::new(), descriptors: 0 };
         let mut seen = HashSet::new();
         self.lease.name(std::slice::from_ref(&root.digest))?;
         self.walk_from(root, &mut image, &mut seen)?;
         // Members grow while they are looked at: a signature may itself be signed.
         let mut asked = HashSet::new();
-        let mut at = 0;
-        while let Some(member) = image.members.get(at).filter(|_| referrers) {
-            at += 1;
-            let (digest, media_type, _) = &member.key;
-            if !is_document(media_type) || !asked.insert(digest.clone()) {
-                continue;
-            }
-            for referrer in self.source.referrers(digest)? {
-                if seen.contains(&key_of(&referrer)) {
+        let mut next = 0;
+        while let Some(&Reached { named: (at, kind), .. }) = image.members.get(next).filter(|_| referrers) {
+            next += 1;
+            let Some(blob) = self.blobs.get(at).filter(|_| kind.is_some() && asked.insert(at)) else { continue };
+            for referrer in self.source.referrers(&blob.digest.clone())? {
+                let kind = document_type(&referrer.media_type);
+                if self.blobs.find(&referrer).is_some_and(|at| seen.contains(&(at, kind))) {
                     continue;
                 }
                 self.lease.name(std::slice::from_ref(&referrer.digest))?;
@@ -144,49 +137,79 @@ impl<'i> Intake<'i> {
     }
 
     /// Iterative, each (blob, type) once: an image with 2^40 paths costs what its blobs cost.
-    fn walk_from(&mut self, root: &Descriptor, image: &mut Image, seen: &mut HashSet<Key>) -> Result<()> {
-        let mut stack = vec![(root.clone(), None, Link::Needs, 0)];
-        while let Some((descriptor, parent, link, depth)) = stack.pop() {
+    fn walk_from(&mut self, root: &Descriptor, image: &mut Image, seen: &mut HashSet<Named>) -> Result<()> {
+        let (at, takes) = self.blobs.add(root);
+        self.spend(image, takes)?;
+        let root = Reached { named: (at, document_type(&root.media_type)), parent: None, link: Link::Needs };
+        let mut stack = vec![(root, 0)];
+        while let Some((reached, depth)) = stack.pop() {
             if self.progress.cancelled() {
                 return Err(oci_store_base::Error::Cancelled.into());
             }
-            let at = image.members.len();
-            let key = key_of(&descriptor);
-            image.members.push(Reached { key: key.clone(), parent, link });
-            if !seen.insert(key) {
+            let parent = image.members.len();
+            image.members.push(reached);
+            if !seen.insert(reached.named) {
                 continue;
             }
-            if !is_document(&descriptor.media_type) {
-                self.look(&descriptor)?;
+            let (at, Some(kind)) = reached.named else {
+                self.look(reached.named.0)?;
                 continue;
-            }
+            };
+            let Some(blob) = self.blobs.get(at) else { continue };
+            let descriptor = Descriptor::new(kind, blob.digest.clone(), blob.size);
             if depth > MAX_DEPTH {
                 let digest = &descriptor.digest;
                 return Err(Error::document(digest, format!("manifests lie more than {MAX_DEPTH} deep in each other")));
             }
-            let Some(children) = self.document(&descriptor)? else { continue };
-            let named: Vec<Digest> = children.iter().map(|child| child.descriptor.digest.clone()).collect();
-            self.lease.name(&named)?;
-            for child in children.iter().rev().filter(|child| child.link != Link::Follows) {
-                stack.push((child.descriptor.clone(), Some((at, child.role)), child.link, depth + 1));
+            let Some(document) = self.document((at, kind), &descriptor, image)? else { continue };
+            self.spend(image, document.descriptors)?;
+            let named = document.children.iter().filter_map(|child| self.blobs.get(child.named.0));
+            self.lease.name(&named.map(|blob| blob.digest.clone()).collect::<Vec<_>>())?;
+            for child in document.children.iter().rev().filter(|child| child.link != Link::Follows) {
+                let Child { named, role, link } = *child;
+                stack.push((Reached { named, parent: Some((parent, role)), link }, depth + 1));
             }
         }
         Ok(())
     }
 
-    /// Notes a blob, and whether the store has it.
-    fn look(&mut self, descriptor: &Descriptor) -> Result<()> {
-        let key = (descriptor.digest.clone(), descriptor.size);
-        if !self.blobs.contains_key(&key) {
-            let is_here = self.is_staged(descriptor) || self.has(descriptor)?;
-            let state = if is_here { State::Here } else { State::Wanted };
-            reached(Point::Looked);
-            if state == State::Wanted {
-                self.progress.expect(1, descriptor.size);
-            }
-            self.blobs.insert(key, Blob { descriptor: descriptor.clone(), state });
+    /// Counts descriptors of an image: they cost memory, and so there is a limit to them.
+    fn spend(&mut self, image: &mut Image, descriptors: u64) -> Result<()> {
+        self.check_room(image, descriptors)?;
+        image.descriptors += descriptors;
+        self.descriptors += descriptors;
+        Ok(())
+    }
+
+    fn check_room(&self, image: &Image, descriptors: u64) -> Result<()> {
+        let (spent, most) = (self.spent(image), self.source.max_descriptors());
+        if spent + descriptors > most {
+            return Err(too_many_descriptors(&image.root.digest, most, self.together));
         }
         Ok(())
+    }
+
+    fn spent(&self, image: &Image) -> u64 {
+        if self.together { self.descriptors } else { image.descriptors }
+    }
+
+    /// Notes a blob, and whether the store has it.
+    fn look(&mut self, at: At) -> Result<()> {
+        let Some(blob) = self.blobs.get(at).filter(|blob| blob.state == State::Unasked) else { return Ok(()) };
+        let descriptor = blob.descriptor();
+        let is_here = self.is_staged(&descriptor) || self.has(&descriptor)?;
+        reached(Point::Looked);
+        if !is_here {
+            self.progress.expect(1, descriptor.size);
+        }
+        self.set(at, if is_here { State::Here } else { State::Wanted });
+        Ok(())
+    }
+
+    pub(crate) fn set(&mut self, at: At, state: State) {
+        if let Some(blob) = self.blobs.get_mut(at) {
+            blob.state = state;
+        }
     }
 
     /// Whether the lease has it already: it came with a stream.
@@ -222,9 +245,13 @@ impl<'i> Intake<'i> {
     }
 
     /// Reads a manifest or an index, staging it if the store does not have it. `None`: it is nowhere.
-    fn document(&mut self, descriptor: &Descriptor) -> Result<Option<Arc<Vec<Child>>>> {
-        let key = key_of(descriptor);
-        if let Some(known) = self.documents.get(&key) {
+    fn document(
+        &mut self,
+        (at, kind): (At, &'static str),
+        descriptor: &Descriptor,
+        image: &Image,
+    ) -> Result<Option<Arc<Document>>> {
+        if let Some(known) = self.documents.get(&(at, Some(kind))) {
             return Ok(Some(Arc::clone(known)));
         }
         let own = if self.has(descriptor)? { self.read_own(descriptor)? } else { None };
@@ -235,20 +262,37 @@ impl<'i> Intake<'i> {
             None => read_document(self.source, descriptor)?,
         };
         let Some(bytes) = bytes else {
-            let blob = Blob { descriptor: descriptor.clone(), state: State::Absent };
-            self.blobs.insert((descriptor.digest.clone(), descriptor.size), blob);
+            self.set(at, State::Absent);
             return Ok(None);
         };
-        let children = Arc::new(children(descriptor, &bytes).map_err(|error| self.blame(error))?);
+        let document = Arc::new(self.read(descriptor, &bytes, image).map_err(|error| self.blame(error))?);
         if !here && !self.is_staged(descriptor) {
             self.progress.expect(1, descriptor.size);
             let file = if self.link.shares() { self.source.fetch(descriptor)? } else { None };
             self.stage(descriptor, file.map_or(Bytes::Read(&bytes), Bytes::Of))?;
         }
-        let blob = Blob { descriptor: descriptor.clone(), state: State::Here };
-        self.blobs.insert((descriptor.digest.clone(), descriptor.size), blob);
-        self.documents.insert(key, Arc::clone(&children));
-        Ok(Some(children))
+        if let Some(blob) = self.blobs.get_mut(at) {
+            (blob.media_type, blob.state) = (kind.into(), State::Here);
+            if document.children.iter().all(|child| child.role != Role::Subject) {
+                blob.said = None;
+            }
+        }
+        self.documents.insert((at, Some(kind)), Arc::clone(&document));
+        Ok(Some(document))
+    }
+
+    /// Notes what a document points at, unless that is more than the image may have.
+    fn read(&mut self, descriptor: &Descriptor, bytes: &[u8], image: &Image) -> Result<Document> {
+        let mut document = Document::default();
+        each_child(descriptor, bytes, &mut |child| {
+            let (at, takes) = self.blobs.add(&child.descriptor);
+            document.descriptors += takes;
+            self.check_room(image, document.descriptors)?;
+            let named = (at, document_type(&child.descriptor.media_type));
+            document.children.push(Child { named, role: child.role, link: child.link });
+            Ok(())
+        })?;
+        Ok(document)
     }
 
     pub(crate) fn stage(&self, descriptor: &Descriptor, mut content: Bytes<'_>) -> Result<()> {
@@ -287,103 +331,7 @@ impl<'i> Intake<'i> {
             error => Error::Source { origin: self.source.origin(), error: Box::new(error) },
         }
     }
-
-    /// What could not be copied, and why.
-    pub(crate) fn failures(&self) -> Vec<(&Digest, &str)> {
-        let failed = self.blobs.values().filter_map(|blob| match &blob.state {
-            State::Failed(why) => Some((&blob.descriptor.digest, why.as_str())),
-            _ => None,
-        });
-        failed.collect()
-    }
-
-    fn state_of(&self, member: &Reached) -> Option<&Blob> {
-        self.blobs.get(&(member.key.0.clone(), member.key.2))
-    }
-
-    /// Whether an image is whole now: all that it needs is here, or it may lack what is nowhere. Returns whether
-    /// it lacks something. None may lack all of it.
-    pub(crate) fn settle(&self, image: &Image, allow_incomplete: bool) -> Result<bool> {
-        let mut missing = Vec::new();
-        let mut is_nowhere = false;
-        for (at, member) in image.members.iter().enumerate() {
-            match self.state_of(member).map(|blob| &blob.state) {
-                Some(State::Failed(why)) => {
-                    return Err(Error::Copy(why.clone()));
-                }
-                Some(State::Here) => {}
-                _ if member.link != Link::Needs => {}
-                _ => {
-                    is_nowhere |= at == 0;
-                    missing.push(Missing {
-                        digest: member.key.0.clone(),
-                        role: member.parent.map(|(_, role)| role),
-                        path: image.path_to(member.parent),
-                    });
-                }
-            }
-        }
-        if missing.is_empty() || (allow_incomplete && !is_nowhere) {
-            return Ok(!missing.is_empty());
-        }
-        Err(self.blame(Error::Incomplete(missing)))
-    }
-
-    /// Publishes images in one transaction, in which `tie` ties them to something. `None`: a gc has taken some of
-    /// it meanwhile. That was fetched again as far as the source has it: [settle](Self::settle) again.
-    pub(crate) fn publish<T>(
-        &mut self,
-        images: &[&Image],
-        tie: &mut dyn FnMut(&mut Txn<'_>) -> Result<T>,
-    ) -> Result<Option<T>> {
-        let mut blobs: HashMap<Digest, NewBlob> = HashMap::new();
-        for member in images.iter().flat_map(|image| &image.members) {
-            if let Some(blob) = self.state_of(member).filter(|blob| blob.state == State::Here) {
-                let Descriptor { digest, size, media_type, .. } = &blob.descriptor;
-                let new = || NewBlob { digest: digest.clone(), size: *size, media_type: media_type.clone() };
-                blobs.entry(digest.clone()).or_insert_with(new);
-            }
-        }
-        let mut blobs: Vec<NewBlob> = blobs.into_values().collect();
-        blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
-        self.lease.discard_staged(&|digest| blobs.binary_search_by(|blob| blob.digest.cmp(digest)).is_err())?;
-        let published = self.lease.publish(&blobs, |txn| {
-            for member in images.iter().flat_map(|image| &image.members) {
-                let (digest, media_type, _) = &member.key;
-                if let Some(children) = self.documents.get(&member.key) {
-                    let edges: Vec<_> = children.iter().map(Child::edge).collect();
-                    txn.add_edges(digest, media_type, &edges)?;
-                    if children.iter().any(|child| child.role == Role::Subject)
-                        && let Some(blob) = self.state_of(member)
-                    {
-                        let listed = images.iter().flat_map(|image| &image.referrers);
-                        let listed = listed.into_iter().find(|descriptor| descriptor.digest == *digest);
-                        refs::add_unnamed(txn, refs::REFERRER, listed.unwrap_or(&blob.descriptor))?;
-                    }
-                }
-            }
-            tie(txn)
-        });
-        match published {
-            Ok(done) => {
-                self.claims.clear();
-                Ok(Some(done))
-            }
-            Err(error) => {
-                let gone = error.gone().map(<[Digest]>::to_vec).ok_or(error)?;
-                tracing::debug!("{} blobs were collected meanwhile: fetching them again", gone.len());
-                self.fetch_again(&gone)?;
-                Ok(None)
-            }
-        }
-    }
-
-    fn fetch_again(&mut self, gone: &[Digest]) -> Result<()> {
-        let gone: HashSet<&Digest> = gone.iter().collect();
-        let is_gone = |blob: &&mut Blob| blob.state == State::Here && gone.contains(&blob.descriptor.digest);
-        for blob in self.blobs.values_mut().filter(is_gone) {
-            blob.state = State::Wanted;
-        }
-        self.copy()
-    }
 }
+
+/// An intake of so many descriptors takes in no further image.
+const FULL: u64 = 1 << 14;

@@ -46,12 +46,12 @@ pub(crate) fn has_too_many(error: &serde_json::Error) -> bool {
 }
 
 /// Reads a document of others.
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+pub(crate) fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> serde_json::Result<T> {
     read_up_to(MAX_VALUES, bytes)
 }
 
 /// The same of at most `most` values.
-pub(crate) fn read_up_to<T: DeserializeOwned>(most: usize, bytes: &[u8]) -> serde_json::Result<T> {
+pub(crate) fn read_up_to<'de, T: Deserialize<'de>>(most: usize, bytes: &'de [u8]) -> serde_json::Result<T> {
     look(most, FIELDS, bytes)?;
     serde_json::from_slice(bytes)
 }

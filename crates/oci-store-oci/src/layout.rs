@@ -153,6 +153,10 @@ impl ImageSource for Layout {
         self.limits.manifest
     }
 
+    fn max_descriptors(&self) -> u64 {
+        self.limits.descriptors
+    }
+
     fn as_layout(&self) -> Option<&Layout> {
         Some(self)
     }

@@ -3,24 +3,31 @@
 use crate::Error;
 use crate::document::MAX_DOCUMENT;
 
-/// The most bytes that a source's documents may have: they are read into memory as a whole.
+/// How much a source's documents may have: they are read into memory as a whole, and so is what an image consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Of a manifest, and of an index that is a blob.
     pub manifest: u64,
     /// Of `index.json`, which may have a value for each 64 bytes of that.
     pub index_json: u64,
+    /// How many descriptors an image may have in all, in its manifests and indexes and in those that are about it, each of
+    /// these counted once. One with more than 256 bytes of text counts for several. Of all images of a [`Stream`](crate::Stream)
+    /// together it is as many.
+    pub descriptors: u64,
 }
 
 impl Limits {
-    /// What a store reads of its own. Limits beyond these let in what a store can't work with.
-    pub const OWN: Self = Self { manifest: 64 << 20, index_json: 1 << 30 };
+    /// What a store reads of its own. Limits on bytes beyond these let in what a store can't work with.
+    pub const OWN: Self = Self { manifest: 64 << 20, index_json: 1 << 30, descriptors: DESCRIPTORS };
 }
 
-/// For what comes from others: 4 MiB a manifest, as registries have it, and 32 MiB for `index.json`.
+/// They take an import some 50 MiB of memory at the most.
+const DESCRIPTORS: u64 = 1 << 16;
+
+/// For what comes from others: 4 MiB a manifest, as registries have it, 32 MiB for `index.json`, and 65,536 descriptors.
 impl Default for Limits {
     fn default() -> Self {
-        Self { manifest: MAX_DOCUMENT, index_json: 32 << 20 }
+        Self { manifest: MAX_DOCUMENT, index_json: 32 << 20, descriptors: DESCRIPTORS }
     }
 }
 
@@ -31,6 +38,8 @@ pub enum Limit {
     Manifest,
     /// [`Limits::index_json`].
     IndexJson,
+    /// [`Limits::descriptors`].
+    Descriptors,
 }
 
 /// The most bytes that a document may have.
@@ -73,6 +82,16 @@ impl Most {
             (Error::Document { what, why }, Some(limit)) => Error::OverLimit { what, why, limit },
             (error, _) => error,
         }
+    }
+}
+
+/// That an image, or all images of a stream `together`, have more than so many descriptors.
+pub(crate) fn too_many_descriptors(root: impl ToString, most: u64, together: bool) -> Error {
+    let whose = if together { "with the images before it, it has" } else { "its manifests and indexes have" };
+    Error::OverLimit {
+        what: root.to_string(),
+        why: format!("{whose} more than {most} descriptors"),
+        limit: Limit::Descriptors,
     }
 }
 

@@ -16,7 +16,12 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// Whether blobs of this type are documents with children: an index or a manifest.
 #[must_use]
 pub fn is_document(media_type: &str) -> bool {
-    matches!(media_type, INDEX | MANIFEST | ARTIFACT | DOCKER_LIST | DOCKER_MANIFEST)
+    document_type(media_type).is_some()
+}
+
+/// The type itself, if it is one of a document.
+pub(crate) fn document_type(media_type: &str) -> Option<&'static str> {
+    [INDEX, MANIFEST, ARTIFACT, DOCKER_LIST, DOCKER_MANIFEST].into_iter().find(|known| *known == media_type)
 }
 
 /// Whether blobs of this type list manifests.

@@ -11,14 +11,13 @@ use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use oci_store_base::LeaseGuard;
 use oci_store_cas::{Access as Shared, Digest};
 
 pub(crate) use origin::Origin;
 
 use crate::document::{Child, Role, children};
 use crate::index_json::IndexJson;
-use crate::intake::Image;
+use crate::intake::{Image, Intake};
 use crate::limits::Most;
 use crate::media_type::is_document;
 use crate::source::{ImageSource, read_document};
@@ -38,15 +37,16 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// Notes what an image brings that the store did not have.
-    pub(crate) fn bring(&mut self, image: &Image, lease: &LeaseGuard) {
-        self.fresh.extend(image.digests().filter(|digest| lease.staged(digest).is_some()).cloned());
+    pub(crate) fn bring(&mut self, image: &Image, intake: &Intake<'_>) {
+        let is_staged = |digest: &&Digest| intake.lease.staged(digest).is_some();
+        self.fresh.extend(intake.digests(image).filter(is_staged).cloned());
     }
 
     /// Notes an image that is in the store for good.
-    pub(crate) fn add(&mut self, image: &Image) {
+    pub(crate) fn add(&mut self, image: &Image, intake: &Intake<'_>) {
         self.entries.insert(name_and_digest(&image.root));
         self.referrers.extend(image.referrers.iter().map(|about| about.digest.clone()));
-        self.blobs.extend(image.digests().cloned());
+        self.blobs.extend(intake.digests(image).cloned());
     }
 }
 

@@ -89,6 +89,11 @@ pub trait ImageSource: Debug + Sync {
         MAX_DOCUMENT
     }
 
+    /// The most [descriptors](Limits::descriptors) that an image from here may have. One with more is not imported.
+    fn max_descriptors(&self) -> u64 {
+        Limits::default().descriptors
+    }
+
     /// The image layout in a folder that it is, if it is one: there each blob is a file of its own.
     fn as_layout(&self) -> Option<&Layout> {
         None
@@ -114,6 +119,10 @@ impl<S: ImageSource + ?Sized> ImageSource for &S {
 
     fn max_manifest(&self) -> u64 {
         (**self).max_manifest()
+    }
+
+    fn max_descriptors(&self) -> u64 {
+        (**self).max_descriptors()
     }
 
     fn as_layout(&self) -> Option<&Layout> {

@@ -45,6 +45,9 @@ pub(crate) struct Import {
     /// The most bytes that index.json may have; up to 1 GiB
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = at_most(Limits::OWN.index_json))]
     pub(crate) max_index: ByteSize,
+    /// The most descriptors that an image may have in all its manifests and indexes; of a stream, all its images
+    #[arg(long, value_name = "N", default_value_t = Limits::default().descriptors)]
+    pub(crate) max_descriptors: u64,
     /// Image layouts, or tar archives of them or of docker save, compressed or not: paths, oci:DIR[:REF],
     /// oci-archive:FILE[:REF], docker-archive:FILE[:REF], or - for stdin
     #[arg(value_name = "SOURCE", required = true, value_parser = place(), value_hint = ValueHint::AnyPath)]
@@ -81,7 +84,11 @@ impl Import {
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        Limits { manifest: self.max_manifest.as_u64(), index_json: self.max_index.as_u64() }
+        Limits {
+            manifest: self.max_manifest.as_u64(),
+            index_json: self.max_index.as_u64(),
+            descriptors: self.max_descriptors,
+        }
     }
 }
 

@@ -133,6 +133,10 @@ impl ImageSource for Received<'_> {
     fn max_manifest(&self) -> u64 {
         self.limits.manifest
     }
+
+    fn max_descriptors(&self) -> u64 {
+        self.limits.descriptors
+    }
 }
 
 /// The files of an archive of `docker save` that came with a stream.

@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use oci_store_oci::{Archive, Descriptor, Error, ImageSource, Limits, Place, Result, Source};
+use oci_store_oci::{
+    Archive, Descriptor, Error, ImageSource, ImportOptions, Limit, Limits, Place, Result, Selection, Source, Stream,
+};
 use tar::{EntryType, Header};
 
 use crate::common::{Bench, assert_sound, benches, failure, files, import, import_all, seen};
@@ -349,8 +351,9 @@ fn limits_can_be_set_and_what_came_in_stays_readable() {
         let archive = Tar::of(&images, "").write(&bench);
         let folder = bench.beside("folder");
         images.write(&folder);
-        let with =
-            |path, manifest, index_json| open(&Place::parse(path).unwrap(), Limits { manifest, index_json }).unwrap();
+        let with = |path, manifest, index_json| {
+            open(&Place::parse(path).unwrap(), Limits { manifest, index_json, ..Limits::default() }).unwrap()
+        };
         for path in [&archive, &folder] {
             let (_, line) = failure(import(&store, &*with(path, 4 << 20, 32 << 20), "large"));
             assert!(line.contains("4 MiB at most"), "{line}");
@@ -370,5 +373,45 @@ fn limits_can_be_set_and_what_came_in_stays_readable() {
         let place = Place::parse(&folder).unwrap();
         import(&store, &*open(&place, Limits { manifest: image.size, ..Limits::default() }).unwrap(), "large").unwrap();
         assert_sound(&store);
+    }
+}
+
+/// Each image by itself, or all that come with a stream.
+#[test]
+fn an_image_of_too_many_descriptors_is_refused_and_the_others_come_in() {
+    let mut images = Images::default();
+    let layers = [images.layer("1"), images.layer("2")];
+    let one = images.manifest("one", &layers);
+    let two = images.manifest("two", &layers);
+    let both = images.index(&[one.clone(), two.clone()]);
+    // What each is, and what it names; the index also what its manifests name.
+    let counts = [("one", &one, 4), ("two", &two, 4), ("both", &both, 9)];
+    counts.iter().for_each(|(name, image, _)| drop(images.name(name, image)));
+    let total: u64 = counts.iter().map(|(.., count)| count).sum();
+    for bench in benches() {
+        let archive = Tar::of(&images, "").write(&bench);
+        let folder = bench.beside("folder");
+        images.write(&folder);
+        let in_place = |descriptors, path| {
+            let store = bench.options().open(bench.beside(&format!("place-{descriptors}"))).unwrap();
+            let limits = Limits { descriptors, ..Limits::default() };
+            let source = open(&Place::parse(path).unwrap(), limits).unwrap();
+            (store.import(&*source, &Selection::All, &ImportOptions::default(), &()), store)
+        };
+        let streamed = |descriptors| {
+            let store = bench.options().open(bench.beside(&format!("stream-{descriptors}"))).unwrap();
+            let stream = Stream::new("stream", File::open(&archive).unwrap());
+            let stream = stream.with_limits(Limits { descriptors, ..Limits::default() });
+            (store.import_stream(stream, &Selection::All, &ImportOptions::default(), &()), store)
+        };
+        for (enough, few) in [(in_place(9, &folder), in_place(8, &archive)), (streamed(total), streamed(total - 1))] {
+            assert_eq!(enough.0.unwrap().len(), 3);
+            let Err(Error::Several { imported, failed, .. }) = few.0 else { panic!("{:?}", few.0) };
+            assert_eq!((imported.len(), failed.len(), failed[0].0.as_str()), (2, 1, "both"));
+            let Error::Source { error, .. } = &failed[0].1 else { panic!("{}", failed[0].1) };
+            assert!(matches!(**error, Error::OverLimit { limit: Limit::Descriptors, .. }), "{error}");
+            assert_sound(&enough.1);
+            assert_sound(&few.1);
+        }
     }
 }

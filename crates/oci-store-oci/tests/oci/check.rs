@@ -41,7 +41,7 @@ fn each_fault_is_told_with_its_path() {
             assert_eq!((checked.images, checked.blobs), (2, 7));
             let [problem] = checked.problems.as_slice() else { panic!("{fault:?}: {:?}", checked.problems) };
             assert_eq!((problem.fault, problem.image.as_str(), &problem.blob.digest), (fault, "v1", &layer));
-            assert_eq!(problem.blob.path, [index.digest.clone(), image.digest.clone()]);
+            assert_eq!(*problem.blob.path, [index.digest.clone(), image.digest.clone()]);
             assert!(problem.to_string().contains(&layer.to_string()));
             assert!(store.check(&[name("other")], read, &()).unwrap().problems.is_empty());
         }

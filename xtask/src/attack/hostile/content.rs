@@ -113,6 +113,14 @@ fn graphs() -> Vec<Case> {
             let layers: Vec<Value> = (0..20_000).map(missing).collect();
             kit.list(&[kit.image_of(&kit.config()?, &layers)?])
         }),
+        Case::bad("256-000-descriptors", |kit| {
+            // To be had elsewhere, so that nothing is missing.
+            let layer = |size| json!({ "mediaType": "x", "digest": format!("sha256:{}", "a".repeat(64)), "size": size, "urls": ["x"] });
+            let config = kit.config()?;
+            let manifest =
+                |n: u64| kit.image_of(&config, &(1..32_001).map(|at| layer(n * 32_000 + at)).collect::<Vec<_>>());
+            kit.list(&[kit.index_of(&(0..8).map(manifest).collect::<Result<Vec<_>>>()?)?])
+        }),
         Case::bad("names-itself", move |kit| place(kit, &fake('1'), &fake('1'))),
         Case::bad("names-its-parent", move |kit| {
             place(kit, &fake('1'), &fake('2'))?;
