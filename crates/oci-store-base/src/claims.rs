@@ -10,8 +10,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use oci_store_cas::{Access, Digest};
 
-use crate::file_locks::open_or_create;
 use crate::locks::{Guard, Nobody};
+use crate::share::open_or_create;
 use crate::{Error, Result};
 
 /// The claims in one file. As long as there is one, the file is open once for all of them.

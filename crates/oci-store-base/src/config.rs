@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::schema::FORMAT;
 use crate::{Error, Result};
 
+/// The folder of a store that is its own, beside `blobs/`.
+pub const OWN_FOLDER: &str = ".oci-store";
+
 /// The end of the name of a file in `.oci-store/` that is to replace another.
 pub const TEMPORARY: &str = ".tmp";
 

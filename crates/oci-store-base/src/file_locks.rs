@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,7 @@ use crate::claims::Claims;
 use crate::config::TEMPORARY;
 use crate::flock::{flock, try_flock};
 use crate::locks::{DeadLease, Guard, Lease, LeaseHold, LeaseInfo, Lock, Locks, Mode, Wait};
+use crate::share::{open_or_create, set_mode};
 use crate::{Error, Result};
 
 /// The file in whose bytes claims are.
@@ -239,23 +240,6 @@ fn is_at(file: &File, path: &Path) -> bool {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
         _ => false,
     }
-}
-
-pub(crate) fn open_or_create(path: &Path, access: Access) -> Result<File> {
-    let open = || OpenOptions::new().read(true).write(true).open(path);
-    match open() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        other => return other.map_err(Error::io(path)),
-    }
-    match OpenOptions::new().read(true).write(true).create_new(true).open(path) {
-        Ok(file) => set_mode(&file, path, access).map(|()| file),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => open().map_err(Error::io(path)),
-        Err(error) => Err(Error::io(path)(error)),
-    }
-}
-
-fn set_mode(file: &File, path: &Path, access: Access) -> Result<()> {
-    file.set_permissions(fs::Permissions::from_mode(access.file_mode())).map_err(Error::io(path))
 }
 
 fn remove_file(path: &Path) -> Result<()> {

@@ -55,7 +55,7 @@ mod unlink;
 
 pub use blobs::{BlobFilter, BlobInfo, split_prefix, the_only};
 pub use collect::{Collected, Extent, RECORDS_GONE};
-pub use config::TEMPORARY;
+pub use config::{OWN_FOLDER, TEMPORARY};
 pub use data::{Condition, Data, Space};
 pub use edges::{Edge, Edges, Link};
 pub use error::{Error, Result};
@@ -67,7 +67,7 @@ pub use locks::{DeadLease, Guard, Lease, LeaseHold, LeaseInfo, Lock, Locks, Mode
 pub use name::MAX_NAME;
 pub use oci_store_cas::{self as cas, Access};
 pub use oci_store_index as index;
-pub use open::{OWN_FOLDER, OpenOptions};
+pub use open::OpenOptions;
 pub use paths::{Keeper, Kept, Path, Step};
 pub use rebuild::{Described, Rebuild};
 pub use reindex::Reindexed;

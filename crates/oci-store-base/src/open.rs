@@ -8,7 +8,7 @@ use std::sync::Arc;
 use oci_store_cas::{Access, Cas, folder::FolderCas};
 use oci_store_index::{Backend, IndexExt};
 
-use crate::config::{Config, Stamp, new_id, sync_folder};
+use crate::config::{Config, OWN_FOLDER, Stamp, new_id, sync_folder};
 use crate::counts;
 use crate::current::{epochs, find_backend, index_folder, sign};
 use crate::file_locks::FileLocks;
@@ -20,9 +20,6 @@ use crate::sealed::Sealed;
 use crate::share::{share, share_blobs};
 use crate::store::Parts;
 use crate::{Error, Result, Store, Txn};
-
-/// The folder of a store that is its own, beside `blobs/`.
-pub const OWN_FOLDER: &str = ".oci-store";
 
 /// How to open a store, and how to make one that is absent.
 #[derive(Clone, Debug)]

@@ -1,15 +1,16 @@
 //! The group's rights to a shared store. Who makes a folder or a file sets its mode in a second step and may die in between,
 //! and other tools make folders by their umask: whoever owns what lacks a right adds it when it opens the store.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_store_cas::Access;
 use rustix::fs::OFlags;
 
-use crate::open::OWN_FOLDER;
+use crate::config::OWN_FOLDER;
+use crate::{Error, Result};
 
 /// Lets the group use the folders of the store in `root`, and its locks, as far as this process may. What it may not
 /// change is its owner's to mend, so no failure is told. Idempotent.
@@ -54,4 +55,23 @@ fn give_one(path: &Path, group: u32, folder_mode: u32, file_mode: u32) -> io::Re
         file.set_permissions(Permissions::from_mode(mode | needed))?;
     }
     Ok(())
+}
+
+/// Opens a file of the store, to read and write it; makes it if it is absent.
+pub(crate) fn open_or_create(path: &Path, access: Access) -> Result<File> {
+    let open = || OpenOptions::new().read(true).write(true).open(path);
+    match open() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        other => return other.map_err(Error::io(path)),
+    }
+    match OpenOptions::new().read(true).write(true).create_new(true).open(path) {
+        Ok(file) => set_mode(&file, path, access).map(|()| file),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => open().map_err(Error::io(path)),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// Gives a file of the store its mode, which the umask has had a say in.
+pub(crate) fn set_mode(file: &File, path: &Path, access: Access) -> Result<()> {
+    file.set_permissions(Permissions::from_mode(access.file_mode())).map_err(Error::io(path))
 }
