@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
-use oci_store_cas::threads::side_by_side;
+use oci_store_cas::threads::{available, side_by_side};
 
 use crate::collect::{GAP, LONG};
 use crate::decide::FEW;
@@ -182,7 +182,7 @@ impl Store {
         let until = Instant::now() + LONG;
         let next = AtomicUsize::new(0);
         let outcome = Mutex::new(Ok(total));
-        let threads = if files.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+        let threads = if files.len() < FEW { 1 } else { available() };
         side_by_side(threads.min(THREADS), || {
             // Whoever has got a number sees to its file, so that those that are done are the first.
             while next.load(Ordering::Relaxed) < FEW || Instant::now() < until {

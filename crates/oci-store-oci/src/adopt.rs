@@ -3,16 +3,14 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use oci_store_base::OWN_FOLDER;
-use oci_store_cas::threads::side_by_side;
+use oci_store_cas::threads::try_map;
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 
 use crate::into_folder::lock_folder;
 use crate::note::NOTE;
-use crate::progress::{Progress, passed};
+use crate::progress::{Progress, check_cancelled, passed};
 use crate::store::OpenOptions;
 use crate::{Error, ImageSource, Layout, RefName, Report, Result, Store};
 
@@ -93,27 +91,19 @@ fn hash_all(root: &Path, progress: &dyn Progress, problems: &mut Vec<String>) ->
     })?;
     blobs.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     progress.expect(blobs.len() as u64, blobs.iter().map(|(_, size)| size).sum());
-    let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((digest, size)) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if progress.cancelled() {
-                return;
-            }
-            progress.begin(digest, *size);
-            let outcome = hash(&cas, digest, progress);
-            progress.blob_done();
-            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((digest.clone(), outcome));
-        }
-    };
-    side_by_side(std::thread::available_parallelism().map_or(1, usize::from).min(blobs.len()), work);
-    if progress.cancelled() {
-        return Err(oci_store_base::Error::Cancelled.into());
-    }
+    let verdicts = try_map(blobs.len(), 0, |at| {
+        check_cancelled(progress)?;
+        let Some((digest, size)) = blobs.get(at) else { return Ok(true) };
+        progress.begin(digest, *size);
+        let is_good = hash(&cas, digest, progress);
+        progress.blob_done();
+        is_good
+    });
+    check_cancelled(progress)?;
     let mut bad = Vec::new();
     let mut good = Vec::new();
-    for (digest, outcome) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        if outcome? { good.push(digest) } else { bad.push(digest) }
+    for ((digest, _), is_good) in blobs.into_iter().zip(verdicts?) {
+        if is_good { good.push(digest) } else { bad.push(digest) }
     }
     bad.sort();
     problems.extend(bad.into_iter().map(|digest| format!("{digest}: its bytes are damaged")));

@@ -9,7 +9,7 @@ use oci_store_cas::Digest;
 
 use crate::closure::{Closure, Member, Missing, closure, whole};
 use crate::history::{self, By, Operation};
-use crate::progress::Progress;
+use crate::progress::{Progress, check_cancelled};
 use crate::seen::{GOOD, MET, READ, Seen};
 use crate::source::ImageSource;
 use crate::{Error, Reading, RefName, Result, Store, refs};
@@ -28,6 +28,7 @@ pub enum Fault {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// Which image: a ref's name, or the digest of a pin, or of a referrer.
     pub image: String,
@@ -289,9 +290,7 @@ impl Store {
             if seen.mark(&member.digest, 0) & GOOD != 0 {
                 continue;
             }
-            if progress.cancelled() {
-                return Err(oci_store_base::Error::Cancelled.into());
-            }
+            check_cancelled(progress)?;
             let (fault, can_be_read) = self.look_at_blob(member)?;
             progress.blob_done();
             let is_good = if fault.is_none() { GOOD } else { 0 };

@@ -1,13 +1,12 @@
 //! The copying of an import: what the store has not, side by side, and not what somebody else is copying already.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use oci_store_base::{Guard, NewBlob};
-use oci_store_cas::threads::side_by_side;
+use oci_store_cas::threads::try_map;
 
 use crate::intake::{At, Blob, Bytes, Intake, State};
+use crate::progress::check_cancelled;
 use crate::progress::passed;
 use crate::source::{Content, check_size};
 use crate::{Descriptor, Result};
@@ -62,37 +61,19 @@ impl<'i> Intake<'i> {
 
     /// Brings each of `wanted` to its state by `copy`; returns those that it left, for which it said `None`.
     fn copy_all(&mut self, wanted: Vec<At>, copy: &Copy<'_, 'i>) -> Result<Vec<At>> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
-        let next = AtomicUsize::new(0);
-        let outcomes = Mutex::new(Vec::new());
-        let stopped = Mutex::new(None);
         let this = &*self;
-        let work = || {
-            while let Some(at) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some(descriptor) = this.blobs.get(*at).map(Blob::descriptor) else { continue };
-                if this.progress.cancelled() || stopped.lock().is_ok_and(|stopped| stopped.is_some()) {
-                    return;
-                }
-                let outcome = match copy(this, &descriptor).map_err(|error| this.blame(error)) {
-                    Ok(outcome) => outcome,
-                    Err(error) if error.hinders_all() => {
-                        stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                        return;
-                    }
-                    Err(error) => Some((State::Failed(error.to_string()), None)),
-                };
-                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((*at, outcome));
+        let outcomes = try_map(wanted.len(), 0, |place| {
+            check_cancelled(this.progress)?;
+            let blob = wanted.get(place).and_then(|at| this.blobs.get(*at));
+            let Some(descriptor) = blob.map(Blob::descriptor) else { return Ok(None) };
+            match copy(this, &descriptor).map_err(|error| this.blame(error)) {
+                Err(error) if !error.hinders_all() => Ok(Some((State::Failed(error.to_string()), None))),
+                outcome => outcome,
             }
-        };
-        side_by_side(threads, work);
-        if self.progress.cancelled() {
-            return Err(oci_store_base::Error::Cancelled.into());
-        }
-        if let Some(error) = stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
+        });
+        check_cancelled(self.progress)?;
         let mut left = Vec::new();
-        for (at, outcome) in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (at, outcome) in wanted.into_iter().zip(outcomes?) {
             let Some((state, claim)) = outcome else {
                 left.push(at);
                 continue;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use oci_store_base::{Condition, LinkMode};
 use oci_store_cas::attack::{Point, reached};
-use oci_store_cas::threads::side_by_side;
+use oci_store_cas::threads::{available, side_by_side};
 
 use crate::history::{self, By, Operation};
 use crate::import_options::ImportOptions;
@@ -144,7 +144,7 @@ impl Store {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Vec<Result<Vec<Imported>>> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(sources.len());
+        let threads = available().min(sources.len());
         let mut outcomes: Vec<(usize, Result<Vec<Imported>>)> = Vec::new();
         let (left, done) = (Mutex::new(sources.into_iter().enumerate()), Mutex::new(&mut outcomes));
         side_by_side(threads, || {

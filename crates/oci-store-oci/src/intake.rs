@@ -17,7 +17,7 @@ use crate::document::{MAX_DEPTH, Role, each_child};
 use crate::import_options::ImportOptions;
 use crate::limits::too_many_descriptors;
 use crate::media_type::document_type;
-use crate::progress::{Progress, passed};
+use crate::progress::{Progress, check_cancelled, passed};
 use crate::source::{Content, ImageSource, read_document};
 use crate::{Descriptor, Error, Result, Store};
 
@@ -143,9 +143,7 @@ impl<'i> Intake<'i> {
         let root = Reached { named: (at, document_type(&root.media_type)), parent: None, link: Link::Needs };
         let mut stack = vec![(root, 0)];
         while let Some((reached, depth)) = stack.pop() {
-            if self.progress.cancelled() {
-                return Err(oci_store_base::Error::Cancelled.into());
-            }
+            check_cancelled(self.progress)?;
             let parent = image.members.len();
             image.members.push(reached);
             if !seen.insert(reached.named) {

@@ -19,7 +19,7 @@ use crate::docker;
 use crate::index_json::IndexJson;
 use crate::into_folder::{OCI_LAYOUT, with_images};
 use crate::members::Members;
-use crate::progress::Progress;
+use crate::progress::{Progress, check_cancelled};
 use crate::source::ImageSource;
 use crate::temporary::Temporary;
 use crate::{Error, Result};
@@ -153,9 +153,7 @@ fn blob(
         };
         out.write_all(buffer.get(..n).unwrap_or_default()).map_err(stream)?;
         progress.passed(n as u64);
-        if progress.cancelled() {
-            return Err(oci_store_base::Error::Cancelled.into());
-        }
+        check_cancelled(progress)?;
     }
     pad(out, size).map_err(stream)
 }

@@ -4,11 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_store_cas::attack::{Point, reached};
-use oci_store_cas::threads::side_by_side;
+use oci_store_cas::threads::try_map;
 use oci_store_cas::{Access, Cas, Digest, VerifyReader, folder::FolderCas};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
@@ -18,7 +16,7 @@ use crate::destination::{Copied, ExportOptions, Plan, Planned, content, damaged,
 use crate::index_json::IndexJson;
 use crate::layout::read_small;
 use crate::limits::{Limits, Most};
-use crate::progress::{Progress, passed};
+use crate::progress::{Progress, check_cancelled, passed};
 use crate::source::ImageSource;
 use crate::temporary::{TEMPORARY, Temporary};
 use crate::{Descriptor, Error, Result};
@@ -76,29 +74,13 @@ fn copy_out(
         let folder = to.join("blobs").join(algorithm);
         fs::create_dir_all(&folder).map_err(Error::io(folder))?;
     }
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(None);
-    let has_failed = || failed.lock().map_or(true, |failed: std::sync::MutexGuard<'_, Option<Error>>| failed.is_some());
-    let work = || {
-        while let Some((digest, size)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if has_failed() || progress.cancelled() {
-                return;
-            }
-            if let Err(error) = copy_one(source, digest, *size, to, temporary, options, progress)
-                && let Ok(mut failed) = failed.lock()
-            {
-                failed.get_or_insert(error);
-            }
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
-    side_by_side(threads, work);
-    if progress.cancelled() {
-        return Err(oci_store_base::Error::Cancelled.into());
-    }
-    if let Ok(Some(error)) = failed.into_inner() {
-        return Err(error);
-    }
+    let copied = try_map(wanted.len(), 0, |at| {
+        check_cancelled(progress)?;
+        let Some((digest, size)) = wanted.get(at) else { return Ok(()) };
+        copy_one(source, digest, *size, to, temporary, options, progress)
+    });
+    check_cancelled(progress)?;
+    copied?;
     if options.sync {
         for algorithm in &algorithms {
             sync_folder(&to.join("blobs").join(algorithm))?;

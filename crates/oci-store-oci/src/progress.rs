@@ -39,6 +39,11 @@ impl Progress for AtomicBool {
     }
 }
 
+/// Says so if it is cancelled.
+pub(crate) fn check_cancelled(progress: &dyn Progress) -> crate::Result<()> {
+    if progress.cancelled() { Err(oci_store_base::Error::Cancelled.into()) } else { Ok(()) }
+}
+
 /// For the `passed` of copies: tells, and ends the copy if it is cancelled.
 pub(crate) fn passed(progress: &dyn Progress, bytes: u64) -> oci_store_cas::Result<()> {
     progress.passed(bytes);

@@ -12,7 +12,7 @@ use crate::closure::{Closure, Member, Missing};
 use crate::destination::{Destination, ExportOptions, Exported, Outgoing, Plan, Planned, write};
 use crate::document::children;
 use crate::platform::narrow;
-use crate::progress::{Progress, passed};
+use crate::progress::{Progress, check_cancelled, passed};
 use crate::referrers::subject_of;
 use crate::refs::{INCOMPLETE, PINNED, not_found};
 use crate::source::{Entry, ImageSource, pick, read_document};
@@ -140,9 +140,7 @@ impl Layout {
     }
 
     fn check_blob(&self, descriptor: &Descriptor, read_data: bool, progress: &dyn Progress) -> Result<Option<Fault>> {
-        if progress.cancelled() {
-            return Err(oci_store_base::Error::Cancelled.into());
-        }
+        check_cancelled(progress)?;
         let Some(content) = self.fetch(descriptor)? else { return Ok(Some(Fault::Missing)) };
         if let Some(file) = content.as_file()
             && file.metadata().map_err(Error::io(self.folder()))?.len() != descriptor.size

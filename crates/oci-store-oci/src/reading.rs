@@ -6,7 +6,7 @@ use oci_store_base::{Error as BaseError, Txn};
 use oci_store_cas::Digest;
 use rustix::io::Errno;
 
-use crate::progress::{Progress, passed};
+use crate::progress::{Progress, check_cancelled, passed};
 use crate::seen::Seen;
 use crate::{Result, Store};
 
@@ -82,9 +82,7 @@ impl Store {
             if matches!(reading, Reading::Within(limit) if began.elapsed() >= limit) {
                 return Ok(());
             }
-            if progress.cancelled() {
-                return Err(BaseError::Cancelled.into());
-            }
+            check_cancelled(progress)?;
             let known = self.base().view(|view| view.blob(digest))?;
             let (size, was_damaged) = known.map_or((0, false), |known| (known.size, known.damaged));
             progress.begin(digest, size);

@@ -1,18 +1,16 @@
 //! What in an image layout is about what: manifests with a subject, found by reading all that is listed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::OnceLock;
 
 use memchr::memmem;
 use oci_store_cas::Digest;
-use oci_store_cas::threads::side_by_side;
+use oci_store_cas::threads::try_map;
 
 use crate::document::{Role, children};
 use crate::media_type::is_document;
 use crate::source::{ImageSource, read_document, read_unverified, verify};
-use crate::{Descriptor, Result};
+use crate::{Descriptor, Error, Result};
 
 /// What has a subject, by it; found on first need.
 #[derive(Debug, Default)]
@@ -35,24 +33,13 @@ impl Referrers {
 /// Reads what is listed, to see what has a subject. A document that can't be read is nobody's referrer.
 fn find(source: &dyn ImageSource) -> Result<HashMap<Digest, Vec<Descriptor>>> {
     let candidates = candidates(source)?;
-    let next = AtomicUsize::new(0);
-    let subjects = Mutex::new(Vec::new());
-    let threads = if candidates.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
-    side_by_side(threads, || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(candidate) = candidates.get(at) else { return };
-            if let Some(subject) = subject_of(source, candidate) {
-                subjects.lock().unwrap_or_else(PoisonError::into_inner).push((at, subject));
-            }
-        }
-    });
-    let mut subjects = subjects.into_inner().unwrap_or_else(PoisonError::into_inner);
-    subjects.sort();
+    let subjects = try_map(candidates.len(), FEW, |at| {
+        Ok::<_, Error>(candidates.get(at).and_then(|candidate| subject_of(source, candidate)))
+    })?;
     let mut found: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
     let mut known = HashSet::new();
-    for (at, subject) in subjects {
-        if let Some(candidate) = candidates.get(at)
+    for (candidate, subject) in candidates.iter().zip(subjects) {
+        if let Some(subject) = subject
             && known.insert((subject.clone(), &candidate.digest))
         {
             found.entry(subject).or_default().push(candidate.clone());

@@ -13,7 +13,7 @@ use super::name::{Place, normal, place};
 use super::{InMemory, NO_INDEX, not, read_member};
 use crate::index_json::{IndexJson, check_version};
 use crate::limits::{Limits, Most};
-use crate::progress::Progress;
+use crate::progress::{Progress, check_cancelled};
 use crate::referrers::Referrers;
 use crate::source::{Content, Entry, ImageSource};
 use crate::{Descriptor, Error, Result, Store, Transport};
@@ -162,9 +162,7 @@ impl Staged<'_, '_> {
         let mut hasher = Hasher::for_digest(diff_id)?;
         let mut buffer = vec![0; 128 << 10];
         loop {
-            if self.progress.cancelled() {
-                return Err(oci_store_base::Error::Cancelled.into());
-            }
+            check_cancelled(self.progress)?;
             match bytes.read(&mut buffer) {
                 Ok(0) => return Ok(hasher.finish()),
                 Ok(n) => hasher.update(buffer.get(..n).unwrap_or_default()),

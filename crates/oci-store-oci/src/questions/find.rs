@@ -2,11 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use oci_spec::image::Platform;
 use oci_store_cas::Digest;
-use oci_store_cas::threads::side_by_side;
+use oci_store_cas::threads::{available, side_by_side};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -44,6 +43,7 @@ pub struct Query {
 
 /// A ref that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FoundRef {
     /// Its name.
     pub name: String,
@@ -57,6 +57,7 @@ pub struct FoundRef {
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FoundRefs {
     /// By name.
     pub refs: Vec<FoundRef>,
@@ -115,7 +116,7 @@ impl Store {
 
     /// Those candidates whose documents say what they should.
     fn read(&self, query: &Query, graph: &Graph, candidates: Vec<Candidate>) -> Result<FoundRefs> {
-        let threads = if candidates.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+        let threads = if candidates.len() < FEW { 1 } else { available() };
         let next = AtomicUsize::new(0);
         let verdicts = Mutex::new(vec![Ok(false); candidates.len()]);
         side_by_side(threads, || {

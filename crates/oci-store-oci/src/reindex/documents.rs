@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use oci_store_base::{Described, Edge, Link, Rebuild};
-use oci_store_cas::threads::side_by_side;
+use oci_store_cas::threads::{available, side_by_side};
 use oci_store_cas::{Digest, VerifyReader};
 
 use crate::document::{Child, Role, children};
@@ -101,7 +100,7 @@ impl<'r> Documents<'r> {
 
     /// Reads all that entries reach, as far as it is there, and notes what it says.
     pub(super) fn read_all(&self, entries: &Entries) -> Result<Found> {
-        let threads = if entries.len() < FEW { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+        let threads = if entries.len() < FEW { 1 } else { available() };
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Found::default());
         let is_over = AtomicBool::new(false);
