@@ -11,6 +11,7 @@ use crate::{Error, Result, Txn, View};
 
 /// What the store knows of a blob. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlobInfo {
     /// Its name.
     pub digest: Digest,

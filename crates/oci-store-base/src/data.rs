@@ -41,6 +41,7 @@ impl fmt::Display for Space {
 
 /// One value, with what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Data {
     /// Its key.
     pub key: String,

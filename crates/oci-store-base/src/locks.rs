@@ -146,6 +146,7 @@ pub struct Lease {
 
 /// A lease, as it was at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeaseInfo {
     /// Its name.
     pub id: String,

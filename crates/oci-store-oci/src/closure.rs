@@ -14,6 +14,7 @@ use crate::{Descriptor, Result};
 
 /// A blob that is not there although an image needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Missing {
     /// What is missing.
     pub digest: Digest,

@@ -65,6 +65,7 @@ impl Operation {
 /// A change of a ref.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Change {
     /// The ref's name, after the change.
     #[serde(rename = "ref")]

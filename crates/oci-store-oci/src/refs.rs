@@ -41,6 +41,7 @@ pub(crate) fn counted(generation: u64) -> u64 {
 
 /// A name for an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ref {
     /// The name.
     pub name: RefName,

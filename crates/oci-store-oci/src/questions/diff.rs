@@ -63,6 +63,7 @@ pub struct ManifestDiff {
 
 /// In what two images differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Diff {
     /// The first.
     pub old: Descriptor,

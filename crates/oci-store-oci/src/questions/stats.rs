@@ -13,6 +13,7 @@ use super::usage::Amount;
 
 /// A store in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// How many refs.
     pub refs: u64,

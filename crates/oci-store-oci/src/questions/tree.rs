@@ -25,6 +25,7 @@ pub enum Part {
 
 /// A blob of an image, and what is below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Node {
     /// The blob, as it is described where it is listed.
     pub descriptor: Descriptor,

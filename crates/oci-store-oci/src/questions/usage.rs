@@ -45,6 +45,7 @@ impl Amount {
 
 /// What a ref holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImageUsage {
     /// The ref's name.
     pub name: String,

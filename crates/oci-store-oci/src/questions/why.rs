@@ -18,6 +18,7 @@ pub enum Holder {
 
 /// What holds a blob, and the way down to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Path {
     /// What holds the first of the blobs.
     pub holder: Holder,
@@ -27,6 +28,7 @@ pub struct Path {
 
 /// Why a blob is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Kept {
     /// The blob.
     pub digest: Digest,
