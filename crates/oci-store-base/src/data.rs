@@ -1,4 +1,4 @@
-//! Key/value data, by type and key, which may reference a blob; and additional data of blobs, by type.
+//! Key/value data, by type and key, which may reference a blob.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -68,7 +68,7 @@ pub enum Condition {
 }
 
 /// The counter of versions.
-const VERSION: &str = "version";
+pub(crate) const VERSION: &str = "version";
 
 impl View<'_> {
     /// The value of (`kind`, `key`), or `None`.
@@ -201,33 +201,6 @@ impl View<'_> {
         prefix.extend(space.map(Space::code));
         scan(self.0, &prefix, &[], &mut |key, _| visit(key.get(at..).unwrap_or_default()))
     }
-
-    /// Additional data of a blob, or `None`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
-    pub fn blob_data(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<u8>>> {
-        let row = self.0.get(&schema::blob_data(digest, Key::new(kind)?))?;
-        row.map(|row| Ok(schema::decode::<DataHead>("additional data", &row)?.1.to_vec())).transpose()
-    }
-
-    /// The types of a blob's additional data, in order, each with its length in bytes.
-    ///
-    /// # Errors
-    /// [`Error::Row`], [`Error::Index`].
-    pub fn blob_data_list(&self, digest: &Digest) -> Result<Vec<(String, u64)>> {
-        let prefix = schema::of_digest(schema::BLOB_DATA, digest);
-        let mut list = Vec::new();
-        scan(self.0, &prefix, &[], &mut |row, value| {
-            let (head, bytes): (DataHead, _) = schema::decode("additional data", value)?;
-            let short = || String::from_utf8(row.get(prefix.len()..)?.to_vec()).ok();
-            let kind = head.key.or_else(short).ok_or(Error::Row { what: "additional data" })?;
-            list.push((kind, bytes.len() as u64));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        list.sort();
-        Ok(list)
-    }
 }
 
 fn data_of((head, value): (DataHead, &[u8]), key: String) -> Result<Data> {
@@ -280,12 +253,38 @@ impl Txn<'_> {
     /// # Errors
     /// [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
     pub fn touch_data(&mut self, space: Space, kind: &str, key: &str) -> Result<()> {
+        let now = now();
+        self.amend(space, kind, key, &|head, _| {
+            if head.updated + TIME_GRANULARITY <= now {
+                head.updated = now;
+            }
+        })
+    }
+
+    /// Replaces the value of (`kind`, `key`), of which all else stays: its time, its version and its blob. No value: nothing
+    /// happens. Idempotent.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::Row`], [`Error::Index`].
+    pub fn amend_data(&mut self, space: Space, kind: &str, key: &str, value: &[u8]) -> Result<()> {
+        self.amend(space, kind, key, &|_, old| *old = value.to_vec())
+    }
+
+    fn amend(
+        &mut self,
+        space: Space,
+        kind: &str,
+        key: &str,
+        change: &dyn Fn(&mut DataHead, &mut Vec<u8>),
+    ) -> Result<()> {
         let row = schema::data(space, Kind::new(kind)?, Key::new(key)?);
         let Some(old) = self.0.get(&row)? else { return Ok(()) };
-        let (head, value): (DataHead, _) = schema::decode("data", &old)?;
-        let now = now();
-        if head.updated + TIME_GRANULARITY <= now {
-            self.0.put(&row, &schema::encode("data", &DataHead { updated: now, ..head }, value)?)?;
+        let (mut head, value): (DataHead, _) = schema::decode("data", &old)?;
+        let mut value = value.to_vec();
+        change(&mut head, &mut value);
+        let new = schema::encode("data", &head, &value)?;
+        if new != old {
+            self.0.put(&row, &new)?;
         }
         Ok(())
     }
@@ -346,40 +345,5 @@ impl Txn<'_> {
             self.0.delete(row)?;
         }
         Ok(rows.iter().filter(|row| row.first() == Some(&Space::Store.code())).count() as u64)
-    }
-
-    /// Sets additional data of a blob, which must be in the store. Idempotent.
-    ///
-    /// # Errors
-    /// [`Error::BlobNotFound`], [`Error::InvalidName`], [`Error::Index`].
-    pub fn set_blob_data(&mut self, digest: &Digest, kind: &str, value: &[u8]) -> Result<()> {
-        let name = Key::new(kind)?;
-        if self.view().blob(digest)?.is_none() {
-            return Err(Error::BlobNotFound(digest.to_string()));
-        }
-        let version = self.count(VERSION)?;
-        let head = DataHead { version, updated: now(), kind: None, key: name.spilled(), blob: None };
-        self.0.put(&schema::blob_data(digest, name), &schema::encode("additional data", &head, value)?)?;
-        Ok(())
-    }
-
-    /// Removes additional data of a blob; says whether it was there. Idempotent.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`], [`Error::Index`].
-    pub fn delete_blob_data(&mut self, digest: &Digest, kind: &str) -> Result<bool> {
-        Ok(self.0.delete(&schema::blob_data(digest, Key::new(kind)?))?)
-    }
-
-    pub(crate) fn remove_blob_data(&mut self, digest: &Digest) -> Result<()> {
-        let mut rows = Vec::new();
-        self.0.scan(&schema::of_digest(schema::BLOB_DATA, digest), &[], &mut |row, _| {
-            rows.push(row.to_vec());
-            ControlFlow::Continue(())
-        })?;
-        for row in rows {
-            self.0.delete(&row)?;
-        }
-        Ok(())
     }
 }

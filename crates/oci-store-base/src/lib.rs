@@ -12,6 +12,7 @@
 //!
 //! No index is named here: [`OpenOptions`] takes the [`Backend`](oci_store_index::Backend)s that there are.
 
+mod blob_data;
 mod blobs;
 mod claims;
 mod collect;

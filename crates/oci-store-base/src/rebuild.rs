@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuar
 
 use oci_store_cas::{Blob, Cas, Digest, VerifyReader};
 use oci_store_index::IndexExt as _;
+use rustix::io::Errno;
 
 use crate::schema;
 use crate::sealed::Sealed;
@@ -195,18 +196,20 @@ impl<'r> Rebuild<'r> {
         })
     }
 
-    /// Reads a blob: whether its bytes are those that its digest names, as far as anybody can say. Nothing is noted.
+    /// Reads a blob: whether its bytes are those that its digest names, as far as anybody can say. One that can't be read is
+    /// not good. Nothing is noted.
     ///
     /// # Errors
-    /// [`Error::BlobNotFound`], [`Error::Cas`].
+    /// Those that would [hinder all](Error::hinders_all) others, but for what the disk says of this blob.
     pub fn is_good(&self, digest: &Digest) -> Result<bool> {
-        let reader = match VerifyReader::new(self.read_blob(digest)?, digest, None) {
-            Err(oci_store_cas::Error::UnknownAlgorithm(_)) => return Ok(true),
-            reader => reader?,
+        let read = || {
+            let reader = VerifyReader::new(self.read_blob(digest)?, digest, None)?;
+            Ok::<_, Error>(reader.check(&mut |_| Ok(())).map(|_| true)?)
         };
-        match reader.check(&mut |_| Ok(())) {
-            Err(oci_store_cas::Error::DigestMismatch { .. }) => Ok(false),
-            checked => Ok(checked.map(|_| true)?),
+        match read() {
+            Err(Error::Cas(oci_store_cas::Error::UnknownAlgorithm(_))) => Ok(true),
+            Err(error) if error.hinders_all() && !error.is_denied() && !is_rotten(&error) => Err(error),
+            read => Ok(read.unwrap_or(false)),
         }
     }
 
@@ -256,4 +259,9 @@ fn describe(names: &mut Sorter, blob: &Described<'_>) -> io::Result<()> {
 
 fn lock(sorter: &Mutex<Sorter>) -> MutexGuard<'_, Sorter> {
     sorter.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the disk can't read it: that is said of a file, mostly.
+fn is_rotten(error: &Error) -> bool {
+    error.as_io().and_then(Errno::from_io_error) == Some(Errno::IO)
 }

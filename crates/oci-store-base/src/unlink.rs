@@ -192,7 +192,11 @@ impl Store {
                 match (&mut *outcome, deleted) {
                     (Ok(total), Ok(true)) => total.add(*size),
                     (_, Ok(_)) => {}
-                    (_, Err(error)) => *outcome = Err(error),
+                    (_, Err(error)) => {
+                        *outcome = Err(error);
+                        next.store(files.len().max(FEW), Ordering::Relaxed);
+                        return;
+                    }
                 }
             }
         });

@@ -1,7 +1,9 @@
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::args::Args;
 use crate::failure::{Failure, code};
 
 /// Commands of other tools, and what does the same here.
@@ -33,6 +35,7 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
         };
     }
     if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && is_command(word)
         && let Some((_, instead)) = TRIED.iter().find(|(tried, _)| tried.contains(&word.as_str()))
     {
         return Failure::new(code::USAGE, format!("{word}: {instead}")).report();
@@ -44,4 +47,11 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     let line: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let line = line.join(" ").replace(" tip: ", "; ");
     Failure::new(code::USAGE, format!("{}; see --help", line.trim_start_matches("error: "))).report()
+}
+
+/// Whether a word stands where a command does, and not below one.
+fn is_command(word: &str) -> bool {
+    let before = std::env::args_os().skip(1).take_while(|given| given != word);
+    let commands = Args::command();
+    before.into_iter().all(|given| commands.find_subcommand(&given).is_none())
 }

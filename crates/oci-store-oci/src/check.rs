@@ -4,11 +4,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::ErrorKind;
 
-use oci_store_base::{Condition, View};
+use oci_store_base::View;
 use oci_store_cas::Digest;
 
 use crate::closure::{Closure, Member, Missing, closure, whole};
-use crate::history::{self, By, Operation};
 use crate::progress::{Progress, check_cancelled};
 use crate::seen::{GOOD, MET, READ, Seen};
 use crate::source::ImageSource;
@@ -92,6 +91,13 @@ impl Image {
         match &self.kept {
             Kept::Ref(name) => name.to_string(),
             Kept::Pin | Kept::Referrer => self.root.to_string(),
+        }
+    }
+
+    fn name(&self) -> Option<&RefName> {
+        match &self.kept {
+            Kept::Ref(name) => Some(name),
+            Kept::Pin | Kept::Referrer => None,
         }
     }
 
@@ -199,6 +205,7 @@ impl Store {
         let mut checked = Checked::default();
         let images = self.images(names)?;
         let mut seen = if names.is_empty() { self.base().view(Seen::with_all)? } else { Seen::default() };
+        let mut became_whole: Vec<RefName> = Vec::new();
         for image in images {
             let Some(closure) = self.base().view(|view| image.closure(view, &self.as_source()))? else { continue };
             let is_image = !matches!(image.kept, Kept::Referrer);
@@ -220,30 +227,33 @@ impl Store {
             if is_image && image.incomplete && !closure.missing.is_empty() {
                 checked.incomplete.push(image.label());
             }
-            match &image.kept {
-                Kept::Ref(name) if image.incomplete && closure.missing.is_empty() && problems.is_empty() => {
-                    self.note_whole(name, &image.root)?;
-                }
-                _ => {}
+            if image.incomplete && closure.missing.is_empty() && problems.is_empty() {
+                became_whole.extend(image.name().cloned());
             }
             checked.problems.extend(problems);
+        }
+        if !became_whole.is_empty()
+            && let Err(error) = self.note_whole(&became_whole)
+        {
+            // What was found is true all the same.
+            tracing::warn!("it could not be noted that {became_whole:?} are whole now: {error}");
         }
         Ok((checked, seen))
     }
 
-    /// Takes back the note that a ref's image lacks something, if it does not any more.
-    fn note_whole(&self, name: &RefName, root: &Digest) -> Result<()> {
+    /// Takes back the note that images of refs lack something, of those that do not any more.
+    fn note_whole(&self, names: &[RefName]) -> Result<()> {
         let generation = self.base().update(|txn| {
-            let found = refs::get(txn.view(), name)?.filter(|found| found.incomplete && found.target.digest == *root);
-            let Some(found) = found else { return Ok(None) };
-            if !whole(txn.view(), &self.as_source(), &found.target)?.missing.is_empty() {
-                return Ok(None);
+            let mut generation = 0;
+            for name in names {
+                let Some(found) = refs::get(txn.view(), name)?.filter(|found| found.incomplete) else { continue };
+                if whole(txn.view(), &self.as_source(), &found.target)?.missing.is_empty() {
+                    generation = refs::set_whole(txn, &found)?;
+                }
             }
-            let by = By::new(txn.view(), Operation::Import, None)?;
-            history::set(txn, by, name, &found.target, false, Condition::Any).map(Some)
+            Ok::<_, Error>(generation)
         })?;
-        let done = format!("the image of {name} is whole");
-        generation.map_or(Ok(()), |generation| self.project(generation).map_err(Error::not_shown(done)))
+        if generation == 0 { Ok(()) } else { self.project(generation) }
     }
 
     /// What is wrong with an image that nobody can take away meanwhile: a lease names it, and it is still an image

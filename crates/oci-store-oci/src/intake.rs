@@ -11,6 +11,7 @@ use oci_store_base::{Guard, LeaseGuard, Link, LinkMode};
 use oci_store_cas::Digest;
 use oci_store_cas::attack::{Point, reached};
 
+use blobs::NEW;
 pub(crate) use blobs::{At, Blob, Blobs, State};
 
 use crate::document::{MAX_DEPTH, Role, each_child};
@@ -36,8 +37,8 @@ pub(crate) struct Intake<'i> {
     pub(crate) blobs: Blobs,
     /// Blobs that this copies, or has copied, and that have no row yet.
     pub(crate) claims: HashMap<Digest, (At, Box<dyn Guard>)>,
-    /// How many descriptors the images have in all that were walked.
-    descriptors: u64,
+    /// What all images that were walked have spent of the room there is for descriptors.
+    spent: u64,
     /// The images count together, and not each by itself, as they can't be taken in groups.
     together: bool,
 }
@@ -49,8 +50,6 @@ type Named = (At, Option<&'static str>);
 #[derive(Default)]
 struct Document {
     children: Vec<Child>,
-    /// How many descriptors it has; long ones count for several.
-    descriptors: u64,
 }
 
 /// What a document points at.
@@ -72,7 +71,7 @@ pub(crate) struct Image {
     members: Vec<Reached>,
     /// Images that are about this one, each walked too.
     pub(crate) referrers: Vec<Descriptor>,
-    descriptors: u64,
+    spent: u64,
 }
 
 /// A blob of an image, and how it was reached.
@@ -92,8 +91,8 @@ impl<'i> Intake<'i> {
         in_place: bool,
     ) -> Self {
         let (documents, blobs, claims) = (HashMap::new(), Blobs::default(), HashMap::new());
-        let (link, resume, descriptors, together) = (LinkMode::Auto, false, 0, false);
-        Self { store, source, progress, lease, in_place, link, resume, documents, blobs, claims, descriptors, together }
+        let (link, resume, spent, together) = (LinkMode::Auto, false, 0, false);
+        Self { store, source, progress, lease, in_place, link, resume, documents, blobs, claims, spent, together }
     }
 
     /// With how blobs are to be taken.
@@ -108,12 +107,12 @@ impl<'i> Intake<'i> {
 
     /// Whether it has enough images to be published: they are in memory until then.
     pub(crate) fn is_full(&self) -> bool {
-        !self.together && self.descriptors >= FULL
+        !self.together && self.spent >= FULL
     }
 
     /// Finds all that `root` reaches, and with `referrers` all that is about it, transitively.
     pub(crate) fn walk(&mut self, root: &Descriptor, referrers: bool) -> Result<Image> {
-        let mut image = Image { root: root.clone(), members: Vec::new(), referrers: Vec::new(), descriptors: 0 };
+        let mut image = Image { root: root.clone(), members: Vec::new(), referrers: Vec::new(), spent: 0 };
         let mut seen = HashSet::new();
         self.lease.name(std::slice::from_ref(&root.digest))?;
         self.walk_from(root, &mut image, &mut seen)?;
@@ -160,7 +159,7 @@ impl<'i> Intake<'i> {
                 return Err(Error::document(digest, format!("manifests lie more than {MAX_DEPTH} deep in each other")));
             }
             let Some(document) = self.document((at, kind), &descriptor, image)? else { continue };
-            self.spend(image, document.descriptors)?;
+            self.spend(image, document.children.len() as u64)?;
             let named = document.children.iter().filter_map(|child| self.blobs.get(child.named.0));
             self.lease.name(&named.map(|blob| blob.digest.clone()).collect::<Vec<_>>())?;
             for child in document.children.iter().rev().filter(|child| child.link != Link::Follows) {
@@ -171,24 +170,15 @@ impl<'i> Intake<'i> {
         Ok(())
     }
 
-    /// Counts descriptors of an image: they cost memory, and so there is a limit to them.
-    fn spend(&mut self, image: &mut Image, descriptors: u64) -> Result<()> {
-        self.check_room(image, descriptors)?;
-        image.descriptors += descriptors;
-        self.descriptors += descriptors;
-        Ok(())
-    }
-
-    fn check_room(&self, image: &Image, descriptors: u64) -> Result<()> {
-        let (spent, most) = (self.spent(image), self.source.max_descriptors());
-        if spent + descriptors > most {
+    /// Counts what an image takes: it is in memory until it is published, and so there is a limit to that.
+    fn spend(&mut self, image: &mut Image, takes: u64) -> Result<()> {
+        image.spent += takes;
+        self.spent += takes;
+        let (spent, most) = (if self.together { self.spent } else { image.spent }, self.source.max_descriptors());
+        if spent > most.saturating_mul(NEW) {
             return Err(too_many_descriptors(&image.root.digest, most, self.together));
         }
         Ok(())
-    }
-
-    fn spent(&self, image: &Image) -> u64 {
-        if self.together { self.descriptors } else { image.descriptors }
     }
 
     /// Notes a blob, and whether the store has it.
@@ -247,7 +237,7 @@ impl<'i> Intake<'i> {
         &mut self,
         (at, kind): (At, &'static str),
         descriptor: &Descriptor,
-        image: &Image,
+        image: &mut Image,
     ) -> Result<Option<Arc<Document>>> {
         if let Some(known) = self.documents.get(&(at, Some(kind))) {
             return Ok(Some(Arc::clone(known)));
@@ -280,12 +270,11 @@ impl<'i> Intake<'i> {
     }
 
     /// Notes what a document points at, unless that is more than the image may have.
-    fn read(&mut self, descriptor: &Descriptor, bytes: &[u8], image: &Image) -> Result<Document> {
+    fn read(&mut self, descriptor: &Descriptor, bytes: &[u8], image: &mut Image) -> Result<Document> {
         let mut document = Document::default();
         each_child(descriptor, bytes, &mut |child| {
             let (at, takes) = self.blobs.add(&child.descriptor);
-            document.descriptors += takes;
-            self.check_room(image, document.descriptors)?;
+            self.spend(image, takes)?;
             let named = (at, document_type(&child.descriptor.media_type));
             document.children.push(Child { named, role: child.role, link: child.link });
             Ok(())
@@ -331,5 +320,5 @@ impl<'i> Intake<'i> {
     }
 }
 
-/// An intake of so many descriptors takes in no further image.
-const FULL: u64 = 1 << 14;
+/// An intake of so many descriptors of new blobs takes in no further image.
+const FULL: u64 = NEW << 14;

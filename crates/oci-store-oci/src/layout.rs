@@ -60,7 +60,9 @@ impl Layout {
     /// The folder of a store, whatever stands in it now.
     pub(crate) fn of_store(folder: &Path) -> Self {
         let cas = FolderCas::new(folder.join("blobs"), folder.join("blobs"), Access::Private);
-        Self { folder: folder.to_owned(), form: Form::V1(cas), limits: Limits::OWN, referrers: Referrers::default() }
+        // What another tool has written there may be of any size.
+        let limits = Limits { descriptors: Limits::default().descriptors, ..Limits::OWN };
+        Self { folder: folder.to_owned(), form: Form::V1(cas), limits, referrers: Referrers::default() }
     }
 
     /// With other limits than [those by default](Limits::default).

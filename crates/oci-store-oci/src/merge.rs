@@ -6,7 +6,7 @@
 //! was changed on both sides, ours wins, with a warning. A name that is missing there is put back: other tools lose
 //! entries when two of them write at once. One that was removed here after the file was read stays removed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use oci_store_base::{Condition, View};
 
@@ -30,7 +30,7 @@ enum Adopt {
 impl Store {
     /// Merges the `entries` of a file whose writer had read `generation`. The caller holds the projection's lock.
     pub(crate) fn merge(&self, generation: u64, entries: &Entries) -> Result<()> {
-        let (mut wanted, mut names) = (Vec::new(), HashSet::new());
+        let (mut wanted, mut names) = (Vec::new(), HashMap::new());
         let mut left = (0..entries.len()).rev().peekable();
         while left.peek().is_some() {
             self.base().view(|view| {
@@ -38,9 +38,18 @@ impl Store {
                     let entry = entries.get(place)?;
                     // Of several with one name the last stands for it, as tools add entries at the end. The others are kept
                     // without it.
-                    let is_last = entry.ref_name().is_none_or(|name| names.insert(name.to_owned()));
+                    let later = entry.ref_name().and_then(|name| {
+                        let later = names.get(name).cloned();
+                        if later.is_none() {
+                            names.insert(name.to_owned(), entry.digest.clone());
+                        }
+                        later
+                    });
+                    if later.as_ref() == Some(&entry.digest) {
+                        continue;
+                    }
                     let Some(adopt) = self.judge_entry(view, generation, &entry)? else { continue };
-                    let is_other = !is_last && matches!(adopt, Adopt::Ref(_));
+                    let is_other = later.is_some() && matches!(adopt, Adopt::Ref(_));
                     wanted.push((if is_other { Adopt::Pin } else { adopt }, place));
                 }
                 Ok::<_, crate::Error>(())

@@ -279,6 +279,14 @@ pub(crate) fn set(
     Ok(generation)
 }
 
+/// The value of a ref's record.
+fn record(name: &RefName, target: &Descriptor, incomplete: bool, generation: u64) -> Result<Vec<u8>> {
+    let mut target = bare(target.clone());
+    target.set_annotation(REF_NAME, Some(name.as_str()));
+    target.set_annotation(INCOMPLETE, incomplete.then_some("true"));
+    encode(&Record { entry: &entry(&target)?, incomplete, generation })
+}
+
 /// Sets a ref as of a generation.
 pub(crate) fn restore(
     txn: &mut Txn<'_>,
@@ -288,10 +296,7 @@ pub(crate) fn restore(
     generation: u64,
     condition: Condition,
 ) -> Result<()> {
-    let mut target = bare(target.clone());
-    target.set_annotation(REF_NAME, Some(name.as_str()));
-    target.set_annotation(INCOMPLETE, incomplete.then_some("true"));
-    let value = encode(&Record { entry: &entry(&target)?, incomplete, generation })?;
+    let value = record(name, target, incomplete, generation)?;
     match txn.set_data(Space::Store, REF, name.as_str(), &value, Some(&target.digest), condition) {
         Err(BaseError::Conflict { .. }) => Err(Error::RefConflict(name.to_string())),
         other => Ok(other.map(drop)?),
@@ -301,6 +306,14 @@ pub(crate) fn restore(
 /// Notes that a ref was set again to what it names: it is as young as that, accurate to an hour, and nothing else changes.
 pub(crate) fn touch(txn: &mut Txn<'_>, name: &RefName) -> Result<()> {
     Ok(txn.touch_data(Space::Store, REF, name.as_str())?)
+}
+
+/// Notes that a ref's image lacks nothing any more: no change of what it names, and not news of when it was set. Returns
+/// the generation.
+pub(crate) fn set_whole(txn: &mut Txn<'_>, found: &Ref) -> Result<u64> {
+    let value = record(&found.name, &found.target, false, found.generation)?;
+    txn.amend_data(Space::Store, REF, found.name.as_str(), &value)?;
+    Ok(txn.count(GENERATION)?)
 }
 
 /// Removes a ref; returns the generation, and what was there.

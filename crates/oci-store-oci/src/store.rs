@@ -349,6 +349,10 @@ impl ImageSource for StoreSource<'_> {
         })
     }
 
+    fn max_descriptors(&self) -> u64 {
+        Limits::OWN.descriptors
+    }
+
     fn max_manifest(&self) -> u64 {
         Limits::OWN.manifest
     }

@@ -286,6 +286,42 @@ fn a_shared_store_gives_its_group_the_rights_that_it_lacks() {
     }
 }
 
+/// Somebody of the group exchanges what lies in the store, so that whoever opens it next might open their own files to all.
+#[test]
+fn a_shared_store_gives_nothing_that_was_put_there() {
+    for name in ["blobs", ".oci-store", ".oci-store/ingest", ".oci-store/locks", ".oci-store/index"] {
+        let bench = Bench::new("sqlite");
+        put(&bench.options().access(Access::Group).open(bench.root()).unwrap(), "r", b"blob");
+        let elsewhere = bench.root().with_extension("elsewhere");
+        let private = [
+            (elsewhere.clone(), 0o700),
+            (elsewhere.join("folder"), 0o700),
+            (elsewhere.join("empty"), 0o600),
+            (bench.root().join("moved"), 0o600),
+            (bench.root().join("linked"), 0o600),
+        ];
+        fs::create_dir_all(elsewhere.join("folder")).unwrap();
+        fs::write(elsewhere.join("empty"), "").unwrap();
+        fs::write(bench.root().join("moved"), "secret").unwrap();
+        fs::write(bench.root().join("linked"), "").unwrap();
+        for (path, mode) in &private {
+            fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        let locks = bench.own().join("locks");
+        fs::hard_link(bench.root().join("moved"), locks.join("moved")).unwrap();
+        fs::hard_link(bench.root().join("linked"), locks.join("linked")).unwrap();
+        let (place, kept) = (bench.root().join(name), bench.root().with_extension("kept"));
+        fs::rename(&place, &kept).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+        // Whether it can be opened so is another matter.
+        let _ = bench.options().open(bench.root());
+        for (path, mode) in &private {
+            let found = fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, *mode, "{name}: {found:o} {}", path.display());
+        }
+    }
+}
+
 #[test]
 fn access_is_that_of_the_store_also_for_one_who_comes_second() {
     // Made by somebody else between the look and the making: the locks' folder is all there is so far.

@@ -27,7 +27,9 @@ pub(crate) fn repair(context: &Context, refs: &[RefName], from: &[Place]) -> Res
         let why = "a repair takes blobs by their digests from all of a source: leave its ref away";
         return Err(Failure::new(code::USAGE, format!("{place}: {why}")));
     }
-    let sources = from.iter().map(|place| places::open(place, Limits::default())).collect::<Result<Vec<_>>>()?;
+    // The images are the store's, and how large they may be was decided when they came.
+    let limits = Limits { descriptors: Limits::OWN.descriptors, ..Limits::default() };
+    let sources = from.iter().map(|place| places::open(place, limits)).collect::<Result<Vec<_>>>()?;
     let store = context.store()?;
     let bar = Bar::new(context, "check");
     let repaired = store.repair(refs, sources, &bar)?;

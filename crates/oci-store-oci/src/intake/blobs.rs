@@ -67,7 +67,7 @@ impl Blobs {
         self.by_name.get(&(descriptor.digest.clone(), descriptor.size)).copied()
     }
 
-    /// The same; adds it if it is new. Also says how much it takes, in blobs of usual descriptors.
+    /// The same; adds it if it is new. Also says how much that takes, of which the descriptor of a new blob takes [`NEW`].
     pub(crate) fn add(&mut self, descriptor: &Descriptor) -> (At, u64) {
         let is_plain = descriptor.other.is_empty() && descriptor.annotations().next().is_none();
         let said = (is_document(&descriptor.media_type) && !is_plain).then(|| serde_json::to_string(descriptor));
@@ -79,10 +79,15 @@ impl Blobs {
         if at == new {
             let Descriptor { digest, size, .. } = descriptor.clone();
             self.all.push(Blob { digest, size, media_type, state: State::Unasked, said });
-        } else if let Some(blob) = self.get_mut(at).filter(|blob| blob.said.is_none()) {
-            blob.said = said;
+            return (at, NEW * takes as u64);
         }
-        (at, takes as u64)
+        match self.get_mut(at).filter(|blob| blob.said.is_none() && said.is_some()) {
+            Some(blob) => {
+                blob.said = said;
+                (at, NEW * takes as u64)
+            }
+            None => (at, 0),
+        }
     }
 
     fn media_type(&mut self, text: &str) -> Arc<str> {
@@ -110,6 +115,9 @@ impl Blobs {
         self.all.iter_mut()
     }
 }
+
+/// What the descriptor of a new blob takes of memory, where one more place that lists a blob takes 1.
+pub(crate) const NEW: u64 = 8;
 
 /// The most bytes of text beside digest and size that a usual descriptor has.
 const USUAL: usize = 256;

@@ -8,8 +8,9 @@ use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::PathBuf;
 
 use oci_store_base::OWN_FOLDER;
+use oci_store_base::index::folder;
 use oci_store_cas::{Algorithm, Digest};
-use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags, access, flock, openat, renameat, statat, unlinkat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, access, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::layout::{open_regular_at, read_all};
@@ -83,7 +84,7 @@ impl Origin {
 
     /// Keeps exports and other moves away for as long as this lives.
     pub(crate) fn lock(&self) -> Result<()> {
-        flock(&self.folder, FlockOperation::LockExclusive).map_err(|error| Error::io(&self.path)(error.into()))
+        folder::lock(&self.folder).map_err(Error::io(&self.path))
     }
 
     /// That the layout is still what it was when this was opened: it may have become a store, and its folders others.
@@ -117,7 +118,7 @@ impl Origin {
     }
 
     pub(crate) fn sync(&self) -> Result<()> {
-        self.folder.sync_all().map_err(Error::io(&self.path))
+        folder::sync(&self.folder).map_err(Error::io(&self.path))
     }
 
     /// Whether a blob's file here is `file`.

@@ -99,8 +99,13 @@ fn an_image_that_became_whole_is_not_called_incomplete() {
         assert_eq!(store.check(&[], false, &()).unwrap().incomplete, ["v1", "v2"]);
         import(&store, &images, "v1").unwrap();
         assert!(is_incomplete());
+        let (before, log) = (store.get_ref(&name("v2")).unwrap().unwrap(), store.log(None, 9).unwrap());
         assert_eq!(store.check(&[name("v2")], false, &()).unwrap().incomplete, [""; 0]);
         assert!(!is_incomplete());
+        // It was not set: what is undone is something else, and it is as old as before.
+        let after = store.get_ref(&name("v2")).unwrap().unwrap();
+        assert_eq!((after.updated, after.version), (before.updated, before.version));
+        assert_eq!(store.log(None, 9).unwrap(), log);
         assert!(!fs::read_to_string(store.root().join("index.json")).unwrap().contains("incomplete"));
         assert_sound(&store);
     }

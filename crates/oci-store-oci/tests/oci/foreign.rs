@@ -45,7 +45,7 @@ fn what_others_write_is_adopted() {
     for bench in benches() {
         let (store, _) = filled(&bench);
         let mut theirs = Images::default();
-        let (a, b, c, d) = (theirs.simple("a"), theirs.simple("b"), theirs.simple("c"), theirs.simple("d"));
+        let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(|text| theirs.simple(text));
         let about = theirs.about(&a, "about");
         theirs.write_blobs(store.root());
         edit(store.root(), |entries| {
@@ -54,6 +54,8 @@ fn what_others_write_is_adopted() {
             entries.push(json!(about));
             // Two of one name: the last stands for it. The other is kept without it, as is what has a name that is none.
             entries.extend([named("twice", &c), named("twice", &a)]);
+            // And one that is there as it is again.
+            entries.extend([named("same", &e), named("same", &e)]);
             entries.push(named("no name!", &d));
         });
         sweep(&store);
