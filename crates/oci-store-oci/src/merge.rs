@@ -7,6 +7,8 @@
 //! entries when two of them write at once. One that was removed here after the file was read stays removed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::hash::{BuildHasher, RandomState};
 
 use oci_store_base::{Condition, View};
 
@@ -30,7 +32,8 @@ enum Adopt {
 impl Store {
     /// Merges the `entries` of a file whose writer had read `generation`. The caller holds the projection's lock.
     pub(crate) fn merge(&self, generation: u64, entries: &Entries) -> Result<()> {
-        let (mut wanted, mut names) = (Vec::new(), HashMap::new());
+        // Places by the hashes of their names: there may be very many.
+        let (mut wanted, mut names, hashes) = (Vec::new(), HashMap::new(), RandomState::new());
         let mut left = (0..entries.len()).rev().peekable();
         while left.peek().is_some() {
             self.base().view(|view| {
@@ -38,14 +41,16 @@ impl Store {
                     let entry = entries.get(place)?;
                     // Of several with one name the last stands for it, as tools add entries at the end. The others are kept
                     // without it.
-                    let later = entry.ref_name().and_then(|name| {
-                        let later = names.get(name).cloned();
-                        if later.is_none() {
-                            names.insert(name.to_owned(), entry.digest.clone());
+                    let later = match entry.ref_name().map(|name| names.entry(hashes.hash_one(name))) {
+                        Some(Occupied(later)) => Some(entries.get(*later.get())?),
+                        Some(Vacant(free)) => {
+                            free.insert(place);
+                            None
                         }
-                        later
-                    });
-                    if later.as_ref() == Some(&entry.digest) {
+                        None => None,
+                    };
+                    let later = later.filter(|later| later.ref_name() == entry.ref_name());
+                    if later.as_ref().is_some_and(|later| later.digest == entry.digest) {
                         continue;
                     }
                     let Some(adopt) = self.judge_entry(view, generation, &entry)? else { continue };
