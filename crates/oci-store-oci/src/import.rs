@@ -77,7 +77,8 @@ impl Store {
     /// Idempotent.
     ///
     /// # Errors
-    /// As [`ImportOptions::check_source`]; [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoName`], [`Error::NeedsName`]; [`Error::Source`] around what
+    /// As [`ImportOptions::check_source`]; [`Error::NotInSource`], [`Error::SeveralInSource`], [`Error::NoName`],
+    /// [`Error::NeedsName`]; [`Error::Source`] around what
     /// is wrong with an image; [`Error::Several`] if there was more than one; [`Error::Stopped`] around what would have
     /// failed all that were still to come; [`Error::NotShown`]; [`Error::NotRemoved`]; those of the base store.
     pub fn import(

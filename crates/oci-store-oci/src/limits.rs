@@ -10,9 +10,9 @@ pub struct Limits {
     pub manifest: u64,
     /// Of `index.json`, which may have a value for each 64 bytes of that.
     pub index_json: u64,
-    /// How many descriptors an image may have in all, in its manifests and indexes and in those that are about it, each of
-    /// these counted once. One with more than 256 bytes of text counts for several. Of all images of a [`Stream`](crate::Stream)
-    /// together it is as many.
+    /// How many descriptors an image may have in all, in its manifests and indexes and in those that are about it. One of a
+    /// blob and size that was met before, in this image or one that is imported with it, counts for an eighth; a new one with
+    /// more than 256 bytes of text for several. Of all images of a [`Stream`](crate::Stream) together it is as many.
     pub descriptors: u64,
 }
 
@@ -21,7 +21,7 @@ impl Limits {
     pub const OWN: Self = Self { manifest: 64 << 20, index_json: 1 << 30, descriptors: u64::MAX };
 }
 
-/// They take an import some 50 MiB of memory at the most.
+/// An import of so many takes some 60 MiB of memory in all.
 const DESCRIPTORS: u64 = 1 << 16;
 
 /// For what comes from others: 4 MiB a manifest, as registries have it, 32 MiB for `index.json`, and 65,536 descriptors.

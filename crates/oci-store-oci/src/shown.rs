@@ -109,7 +109,8 @@ impl Ours {
 pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is there now, in the store of that id. A file without an end is being written in place by a tool that truncates it first, or was being
+/// What is there now, in the store of that id. A file without an end is being written in place by a tool that truncates it
+/// first, or was being
 /// written when that tool was killed: it gets a moment.
 pub(crate) fn look_at(path: &Path, store: u64, patience: Duration, noted: Option<&Note>) -> Result<Found> {
     let began = Instant::now();
